@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.process import Process
 from bridge.cli.stand_ins import hint
-from bridge.config import Configuration, forget, load
+from bridge.config import Configuration, load
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
 from bridge.core.redaction import Redactor
@@ -70,10 +70,9 @@ def run(files: Sequence[Path], pairs: Sequence[str], *, watch: bool) -> None:
         pairs: Variables, as `NAME=VALUE`.
         watch: Whether to reload when the files have changed.
     """
-    load_again = partial(_read_and_forget, files, pairs)
+    load_again = partial(read, files, pairs)
     seen = _state_of(files) if watch else None  # before they are read, so that no change is missed
     configuration = load_again()
-    # Free the parser's memory, so that the following imports use it.
     gc.collect()
     # All objects so far stay. A burst of events makes many objects that live until they are answered. If Python's
     # garbage collector looked through them as often as by default, this would cost a third of the throughput.
@@ -93,14 +92,6 @@ def _state_of(files: Sequence[Path]) -> "FolderState":
     from bridge.config.watch import files_state  # noqa: PLC0415 - only `--watch` needs it
 
     return files_state(files)
-
-
-def _read_and_forget(files: Sequence[Path], pairs: Sequence[str]) -> Configuration:
-    """Read the configuration and free the parser's memory, since the process runs on."""
-    try:
-        return read(files, pairs)
-    finally:
-        forget()
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

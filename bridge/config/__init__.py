@@ -2,7 +2,6 @@
 
 from bridge.config.expressions import Expression, Literal, Scope
 from bridge.config.functions import FUNCTIONS
-from bridge.config.grammar import forget
 from bridge.config.loader import load
 from bridge.config.models import (
     BridgeSettings,
@@ -33,7 +32,6 @@ __all__ = [
     "Route",
     "Scope",
     "SubscriptionSettings",
-    "forget",
     "load",
     "masked",
     "show",

@@ -1,4 +1,4 @@
-"""Find what python-hcl2 reads although HCL's grammar does not allow it.
+"""Find what the parser reads although HCL's grammar does not allow it.
 
 Other programs that read HCL, such as Terraform, refuse it (github.com/hashicorp/hcl, hclsyntax/spec.md: *Bodies*,
 *Collection Values*, *Operations*, *Template Expressions*). The bridge reads it and warns of it.
@@ -6,11 +6,10 @@ Other programs that read HCL, such as Terraform, refuse it (github.com/hashicorp
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from lark import Token, Tree
-
-from bridge.config.expression_parser import Node, last_part
+from bridge.config.expression_parser import last_part
+from bridge.config.tree import Part, Token, Tree, trees
 from bridge.core.diagnostic import Span
 
 _OWN_LINE: Final = "write each key and each block on a line of its own"
@@ -27,26 +26,26 @@ class Departure(NamedTuple):
     hint: str
 
 
-def of_block(block: Node) -> Iterator[Departure]:
+def of_block(block: Tree) -> Iterator[Departure]:
     """Return what is wrong with the labels and braces of a block, and with the lines of its keys and blocks.
 
     The keys' values, and the blocks inside, are not looked at.
     """
-    for part in _trees(block)[1:-1]:
+    for part in trees(block.children)[1:-1]:
         if part.data == "string":
             yield from _of_label(part)
     braces = [child for child in block.children if isinstance(child, Token)]
-    parts = _trees(block)
+    parts = trees(block.children)
     head = [part for part in parts[:-1] if part.data != "new_line_or_comment"]
     opening, closing = braces[0], braces[-1]
-    first, last = _line(opening), _line(closing)
+    first, last = opening.line, closing.line
     if first != _end_line(head[-1]):
         hint = f"write `{{` at the end of line {_end_line(head[-1])}"
         yield Departure(_span(opening), "the `{` of a block stands on the line of its name", hint)
-    inside = [part for part in _trees(parts[-1]) if part.data != "new_line_or_comment"]
+    inside = [part for part in trees(parts[-1].children) if part.data != "new_line_or_comment"]
     if not inside:
         return
-    if inside[0].meta.line != first:
+    if inside[0].line != first:
         yield from same_line(inside)
         if _end_line(inside[-1]) == last:
             yield Departure(_span(closing), "this `}` needs a line of its own", "begin a new line before it")
@@ -58,30 +57,30 @@ def of_block(block: Node) -> Iterator[Departure]:
         yield Departure(_span(_head(inside[0])), "the `{` of a block ends its line", "begin a new line behind it")
 
 
-def same_line(parts: Sequence[Node]) -> Iterator[Departure]:
+def same_line(parts: Sequence[Tree]) -> Iterator[Departure]:
     """Return each key and block that begins on the line on which the one before it ends."""
     for before, part in pairwise(parts):
-        if part.meta.line == _end_line(before):
+        if part.line == _end_line(before):
             yield Departure(_span(_head(part)), "stands on the same line as what is before it", _OWN_LINE)
 
 
-def _of_label(label: Node) -> Iterator[Departure]:
-    if any(isinstance(child, Tree) for part in _trees(label) for child in part.children):
+def _of_label(label: Tree) -> Iterator[Departure]:
+    if any(isinstance(child, Tree) for part in trees(label.children) for child in part.children):
         yield Departure(_span(label), "a label has no `${…}`", "write the text itself")
     else:
         yield from of_value(label)
 
 
-def of_value(value: Node) -> Iterator[Departure]:
+def of_value(value: Tree) -> Iterator[Departure]:
     """Return what is wrong with a value: at most one departure, the first one in the text."""
     found = min(_in_value(value), default=None)
     if found is not None:
         yield found
 
 
-def _in_value(value: Node) -> Iterator[Departure]:
+def _in_value(value: Tree) -> Iterator[Departure]:
     # A list and no recursion: values are nested to any depth. Each with whether a line break ends a value there.
-    waiting: list[tuple[Node, bool]] = [(value, True)]
+    waiting: list[tuple[Tree, bool]] = [(value, True)]
     while waiting:
         node, breaks = waiting.pop()
         if node.data == "string":
@@ -93,41 +92,41 @@ def _in_value(value: Node) -> Iterator[Departure]:
             yield from _of_operation(node)
         elif node.data in _BRACKETS or _is_sign(node.children[:1], "LPAR"):
             breaks = False
-        waiting.extend((child, breaks) for child in _trees(node))
+        waiting.extend((child, breaks) for child in trees(node.children))
 
 
-def _of_string(string: Node) -> Iterator[Departure]:
-    texts = [child for part in _trees(string) for child in part.children if isinstance(child, Token)]
+def _of_string(string: Tree) -> Iterator[Departure]:
+    texts = [child for part in trees(string.children) for child in part.children if isinstance(child, Token)]
     if any("\n" in text for text in texts):
         hint = "write `\\n` for a line break, or a text of several lines as `<<EOT`"
         yield Departure(_span(string), "a string ends on the line on which it begins", hint)
 
 
-def _of_map(node: Node) -> Iterator[Departure]:
-    before: Node | None = None
+def _of_map(node: Tree) -> Iterator[Departure]:
+    before: Tree | None = None
     comma: Token | None = None
     for child in node.children:
         if isinstance(child, Token) and child.type == "COMMA" and before is not None:
             comma = child
-            if _line(comma) != _end_line(before):
+            if comma.line != _end_line(before):
                 message = "a comma stands on the line of the value before it"
                 yield Departure(_span(comma), message, f"write it at the end of line {_end_line(before)}")
         elif isinstance(child, Tree) and child.data == "object_elem":
-            if before is not None and comma is None and child.meta.line == _end_line(before):
+            if before is not None and comma is None and child.line == _end_line(before):
                 message = "before this key of a map a comma or a line break is missing"
-                yield Departure(_span(_trees(child)[0]), message, "write `,` before it")
+                yield Departure(_span(trees(child.children)[0]), message, "write `,` before it")
             before, comma = child, None
 
 
-def _of_operation(node: Node) -> Iterator[Departure]:
+def _of_operation(node: Tree) -> Iterator[Departure]:
     """Return the operator of an operation that goes on in the next line."""
     parts = [child for child in _flat(node) if not (isinstance(child, Tree) and child.data == "new_line_or_comment")]
     for before, sign, behind in zip(parts, parts[1:], parts[2:], strict=False):
-        if isinstance(sign, Token) and not _end_line(before) == _line(sign) == _first_line(behind):
+        if isinstance(sign, Token) and not _end_line(before) == sign.line == behind.line:
             yield Departure(_span(sign), "a value that goes on in the next line stands in brackets", _IN_BRACKETS)
 
 
-def _flat(node: Node) -> Iterator["Node | Token"]:
+def _flat(node: Tree) -> Iterator[Part]:
     """Return operands and operators of one operation."""
     for child in node.children:
         if isinstance(child, Tree) and child.data in {"binary_term", "binary_operator"}:
@@ -136,45 +135,32 @@ def _flat(node: Node) -> Iterator["Node | Token"]:
             yield child
 
 
-def _is_sign(children: Sequence["Node | Token"], kind: str) -> bool:
+def _is_sign(children: Sequence[Part], kind: str) -> bool:
     return any(isinstance(child, Token) and child.type == kind for child in children)
 
 
-def _head(part: Node) -> Node:
+def _head(part: Tree) -> Tree:
     """Return the name of a key or block."""
-    return _trees(part)[0]
+    return trees(part.children)[0]
 
 
-def _trees(node: Node) -> list[Node]:
-    return [child for child in node.children if isinstance(child, Tree)]
-
-
-def _line(token: Token) -> int:
-    return token.line or 0
-
-
-def _first_line(part: "Node | Token") -> int:
-    return _line(part) if isinstance(part, Token) else int(part.meta.line)
-
-
-def _end_line(part: "Node | Token") -> int:
+def _end_line(part: Part) -> int:
     """Return the line on which the text of a part ends."""
     if isinstance(part, Tree) and part.data in {"attribute", "object_elem"}:
-        part = _trees(part)[-1]
-    at: Any = part if isinstance(part, Token) else last_part(part).meta
+        part = trees(part.children)[-1]
+    at = part if isinstance(part, Token) else last_part(part)
     # A here-document includes the line break behind it.
-    is_next = bool(at.end_column == 1 and at.end_line > at.line)
-    return int(at.end_line) - is_next
+    is_next = at.end_column == 1 and at.end_line > at.line
+    return at.end_line - is_next
 
 
-def _span(part: "Node | Token") -> Span:
-    at: Any = part
+def _span(part: Part) -> Span:
     if isinstance(part, Token):
-        # python-hcl2 puts a line break, and spaces, before a sign into its token; its place is that of the sign, or of
+        # the parser puts a line break, and spaces, before a sign into its token; its place is that of the sign, or of
         # the spaces.
         text = str(part).lstrip("\r\n")
         spaces = len(text) - len(text.lstrip()) if part.type in {"COLON", "EQ"} else 0
-        column = at.column + spaces
-        return Span(at.line, column, at.line, column + len(text.strip()))
-    at = last_part(part).meta
-    return Span(part.meta.line, part.meta.column, at.end_line, at.end_column)
+        column = part.column + spaces
+        return Span(part.line, column, part.line, column + len(text.strip()))
+    at = last_part(part)
+    return Span(part.line, part.column, at.end_line, at.end_column)

@@ -1,18 +1,11 @@
-"""Turn python-hcl2's parse tree of an expression into our own terms.
-
-The raw tree (`hcl2.parses_to_tree`) is used, not python-hcl2's own transformation. That one keeps operators as text,
-has no limit of recursion (RecursionError at 400 nested lists), and loses the lines of the parts of a value.
-"""
+"""Turn the parse tree of an expression into terms."""
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
-
-from lark import Token, Tree
-from lark.exceptions import UnexpectedInput
+from typing import Final
 
 from bridge.config.diagnostics import Fault
-from bridge.config.grammar import Budget, TooLargeError, parse
+from bridge.config.grammar import Budget, TooLargeError, UnexpectedInputError, parse
 from bridge.config.syntax import (
     Binary,
     Conditional,
@@ -26,6 +19,7 @@ from bridge.config.syntax import (
     Term,
     Unary,
 )
+from bridge.config.tree import Part, Token, Tree, trees
 from bridge.core.diagnostic import Code, Span
 
 #: How deep values and expressions may nest; CEL's own parser stops at 96.
@@ -44,8 +38,6 @@ _UNSUPPORTED: Final = {
     "template_string": "an escaped string outside of a template is not supported",
 }
 
-Node = Tree[Token]
-
 
 @dataclass(frozen=True, slots=True)
 class ExpressionReader:
@@ -61,15 +53,14 @@ class ExpressionReader:
     budget: Budget
     origin: tuple[int, int | None] = (1, 1)
 
-    def span(self, node: Node | Token) -> Span:
+    def span(self, node: Part) -> Span:
         """Return the place of a node in its file; a node without content is in no place."""
-        at: Any = node if isinstance(node, Token) else node.meta
-        if getattr(at, "line", None) is None:
+        if not node.line:
             return Span(self.origin[0])
-        end = at if isinstance(node, Token) else last_part(node).meta
+        end = node if isinstance(node, Token) else last_part(node)
         if self.origin == (1, 1):
-            return Span(at.line, at.column, end.end_line, end.end_column)
-        return Span(*self._moved(at.line, at.column), *self._moved(end.end_line, end.end_column))
+            return Span(node.line, node.column, end.end_line, end.end_column)
+        return Span(*self._moved(node.line, node.column), *self._moved(end.end_line, end.end_column))
 
     def _moved(self, line: int, column: int) -> tuple[int, int]:
         first_line, first_column = self.origin
@@ -77,11 +68,11 @@ class ExpressionReader:
             return line + first_line - 1, 0
         return line + first_line - 1, column + first_column - 1 if line == 1 else column
 
-    def source(self, node: Node) -> str:
+    def source(self, node: Tree) -> str:
         """Return the text of a node on one line."""
-        return " ".join(self.text[node.meta.start_pos : last_part(node).meta.end_pos].split())
+        return " ".join(self.text[node.start_pos : last_part(node).end_pos].split())
 
-    def read(self, node: Node, depth: int = 0) -> Term:
+    def read(self, node: Tree, depth: int = 0) -> Term:
         """Return the term of one node.
 
         Raises:
@@ -90,7 +81,7 @@ class ExpressionReader:
         if depth > MAX_DEPTH:
             raise Fault(self.span(node), f"nested more than {MAX_DEPTH} deep", code=Code.TOO_LARGE)
         while node.data in _WRAPPERS:  # parentheses, too; a loop, since there may be any number of them
-            node = _trees(_meaningful(node))[0]
+            node = trees(_meaningful(node))[0]
         if node.data in _UNSUPPORTED:
             raise Fault(self.span(node), _UNSUPPORTED[node.data], code=Code.NOT_SUPPORTED)
         children = _meaningful(node)
@@ -105,34 +96,34 @@ class ExpressionReader:
             case "float_lit":
                 return Constant(span, text, _double(str(children[0]), span))
             case "string":
-                return self._string(_trees(children), span, text, depth)
+                return self._string(trees(children), span, text, depth)
             case "heredoc_template" | "heredoc_template_trim":
                 return self._heredoc(str(children[0]), span, text, depth)
             case "tuple":
-                return Sequence(span, text, tuple(self.read(item, depth + 1) for item in _trees(children)))
+                return Sequence(span, text, tuple(self.read(item, depth + 1) for item in trees(children)))
             case "object":
-                return Object(span, text, self._object(_trees(children), depth))
+                return Object(span, text, self._object(trees(children), depth))
             case "function_call":
-                return self._call(_trees(children), span, text, depth)
+                return self._call(trees(children), span, text, depth)
             case "unary_op":
-                return _unary(span, text, str(children[0]).strip(), self.read(_trees(children)[0], depth + 1))
+                return _unary(span, text, str(children[0]).strip(), self.read(trees(children)[0], depth + 1))
             case "binary_op":
-                left, right = _trees(children)
-                operator, operand = _trees(_meaningful(right))
+                left, right = trees(children)
+                operator, operand = trees(_meaningful(right))
                 # The parser counts a line break before an operator as a part of the operator.
                 sign = str(operator.children[0]).split()[-1]
                 return Binary(span, text, sign, self.read(left, depth + 1), self.read(operand, depth + 1))
             case "conditional":
-                parts = [self.read(part, depth + 1) for part in _trees(children)]
+                parts = [self.read(part, depth + 1) for part in trees(children)]
                 return Conditional(span, text, *parts)
             case "get_attr_expr_term" | "index_expr_term":
                 return self._index(node, span, text, depth)
         raise Fault(span, f"`{text}` is not supported", code=Code.NOT_SUPPORTED)
 
-    def _index(self, node: Node, span: Span, text: str, depth: int) -> Term:
-        base_node, step = _trees(_meaningful(node))
+    def _index(self, node: Tree, span: Span, text: str, depth: int) -> Term:
+        base_node, step = trees(_meaningful(node))
         base = self.read(base_node, depth + 1)
-        key_node = _meaningful(step)[-1] if step.data != "braces_index" else _trees(_meaningful(step))[0]
+        key_node = _meaningful(step)[-1] if step.data != "braces_index" else trees(_meaningful(step))[0]
         if step.data == "get_attr":
             name = str(key_node.children[0]) if isinstance(key_node, Tree) else str(key_node)
             key: Term = Constant(span, name, name)
@@ -147,10 +138,10 @@ class ExpressionReader:
             raise Fault(span, message, code=Code.INVALID_EXPRESSION)
         return Index(span, text, base, key)
 
-    def _object(self, elements: list[Node], depth: int) -> tuple[tuple[str, Term], ...]:
+    def _object(self, elements: list[Tree], depth: int) -> tuple[tuple[str, Term], ...]:
         items: dict[str, Term] = {}
         for element in elements:
-            key_node, value_node = _trees(_meaningful(element))
+            key_node, value_node = trees(_meaningful(element))
             key_term = self.read(key_node, depth + 1)
             match key_term:
                 case Reference(root=str(key), steps=()):
@@ -165,15 +156,15 @@ class ExpressionReader:
             items[key] = self.read(value_node, depth + 1)
         return tuple(items.items())
 
-    def _call(self, children: list[Node], span: Span, text: str, depth: int) -> FunctionCall:
+    def _call(self, children: list[Tree], span: Span, text: str, depth: int) -> FunctionCall:
         names = [str(child.children[0]) for child in children if child.data == "identifier"]
         arguments = [child for child in children if child.data == "arguments"]
         if any(isinstance(child, Token) and child.type == "ELLIPSIS" for node in arguments for child in node.children):
             raise Fault(span, f"`{text}`: `...` is not supported", code=Code.NOT_SUPPORTED)
-        terms = [self.read(item, depth + 1) for node in arguments for item in _trees(_meaningful(node))]
+        terms = [self.read(item, depth + 1) for node in arguments for item in trees(_meaningful(node))]
         return FunctionCall(span, text, "::".join(names), tuple(terms))
 
-    def _string(self, parts: list[Node], span: Span, text: str, depth: int) -> Term:
+    def _string(self, parts: list[Tree], span: Span, text: str, depth: int) -> Term:
         found: list[str | Term] = []
         for part in parts:
             child = part.children[0]
@@ -182,7 +173,7 @@ class ExpressionReader:
                     raise Fault(
                         self.span(child), "`%{…}` is not supported", code=Code.NOT_SUPPORTED, hint="use `${… ? … : …}`"
                     )
-                found.append(self.read(_trees(_meaningful(child))[0], depth + 1))
+                found.append(self.read(trees(_meaningful(child))[0], depth + 1))
             elif child.type in {"ESCAPED_INTERPOLATION", "ESCAPED_DIRECTIVE"}:
                 found.append(str(child)[1:])
             else:
@@ -234,14 +225,14 @@ def parse_expression(
         tree = parse(wrapped, budget)
     except TooLargeError as error:
         raise Fault(span, str(error), code=Code.TOO_LARGE, quotes=False) from None
-    except UnexpectedInput:
+    except UnexpectedInputError:
         raise Fault(span, f"`{text.strip()}` cannot be parsed", code=Code.SYNTAX) from None
-    body = _trees(tree.children)[0]
-    attributes = [child for child in _trees(body.children) if child.data == "attribute"]
+    body = trees(tree.children)[0]
+    attributes = [child for child in trees(body.children) if child.data == "attribute"]
     if len(attributes) != 1:
         raise Fault(span, f"`{text.strip()}` is not one expression", code=Code.SYNTAX)
     reader = ExpressionReader(wrapped, budget, (line, column - len(_BEFORE) if column else None))
-    return reader.read(_trees(_meaningful(attributes[0]))[-1], depth)
+    return reader.read(trees(_meaningful(attributes[0]))[-1], depth)
 
 
 def _end_of(text: str, line: int, column: int) -> tuple[int, int]:
@@ -250,19 +241,15 @@ def _end_of(text: str, line: int, column: int) -> tuple[int, int]:
     return line + breaks, len(text) - text.rfind("\n") if breaks else column + len(text)
 
 
-def last_part(node: Node) -> Node:
-    """Return the part with which a node ends: python-hcl2 counts a line break or comment behind it as a part of it."""
+def last_part(node: Tree) -> Tree:
+    """Return the part with which a node ends: the parser counts a line break or comment behind it as a part of it."""
     while node.data in _WITH_LINE_BREAK:
-        node = _trees(_meaningful(node))[-1]
+        node = trees(_meaningful(node))[-1]
     return node
 
 
-def _meaningful(node: Node) -> list[Node | Token]:
+def _meaningful(node: Tree) -> list[Part]:
     return [child for child in node.children if not (isinstance(child, Tree) and child.data == "new_line_or_comment")]
-
-
-def _trees(children: "list[Node | Token]") -> list[Node]:
-    return [child for child in children if isinstance(child, Tree)]
 
 
 def _unary(span: Span, text: str, operator: str, operand: Term) -> Term:

@@ -6,17 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lark import Token, Tree
-from lark.exceptions import UnexpectedInput
-
 from bridge.config import departures, nemo
 from bridge.config.diagnostics import Diagnostics, Fault
-from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader, Node
-from bridge.config.grammar import Budget, TooLargeError, parse
+from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader
+from bridge.config.grammar import Budget, TooLargeError, UnexpectedInputError, parse
 from bridge.config.keys import block_meant, is_of_nemo, misplaced_block
 from bridge.config.recovery import DAMAGED, LOST, Recovered, recover
 from bridge.config.scanner import SyntaxFault
 from bridge.config.syntax import Attribute, Block
+from bridge.config.tree import Tree, trees
 from bridge.core.diagnostic import Code, Location, Related, Span
 from bridge.core.files import read_regular
 from bridge.core.near import near_name
@@ -74,8 +72,8 @@ def read_blocks(
         diagnostics.add(Location(file, error.line), "", str(error), code=Code.TOO_LARGE)
         return
     reader = _FileReader(file, ExpressionReader(text, budget), diagnostics, intact=intact)
-    before: Node | None = None
-    for node in _trees(_trees(tree.children)[0].children):
+    before: Tree | None = None
+    for node in trees(trees(tree.children)[0].children):
         if node.data in {"attribute", "block"}:
             neighbours, before = (before, node), node
         if node.data == "block":
@@ -114,7 +112,7 @@ def _may_be_ours(name: str, ours: frozenset[str]) -> bool:
     return name in ours or block_meant(name, (), ours) is not None
 
 
-def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics, budget: Budget) -> tuple[Node, bool]:
+def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics, budget: Budget) -> tuple[Tree, bool]:
     """Return the tree of a text, and whether it has no syntax errors.
 
     Where it has some, add a diagnostic for each, and leave out what they damage.
@@ -125,7 +123,7 @@ def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics,
     left = budget.left
     try:
         return parse(text, budget), True
-    except UnexpectedInput as error:
+    except UnexpectedInputError as error:
         place = Span(*_position(error, text))
     budget.left = left  # what follows looks at the same tokens
     recovered = recover(text, ours, budget)
@@ -150,7 +148,7 @@ def _report(file: str, block: str, fault: SyntaxFault, recovered: Recovered, dia
     diagnostics.add(location, subject, message, code=fault.code, hint=hint, related=related)
 
 
-def _position(error: UnexpectedInput, text: str) -> tuple[int, int]:
+def _position(error: UnexpectedInputError, text: str) -> tuple[int, int]:
     """Return line and column of an error; those of the end where it is behind the text."""
     last = text.rstrip().count("\n") + 1
     if not error.line or not 0 < error.line <= last:
@@ -159,7 +157,7 @@ def _position(error: UnexpectedInput, text: str) -> tuple[int, int]:
 
 
 def _warn_of_ignored(
-    kind: str, node: Node, reader: "_FileReader", ours: frozenset[str], diagnostics: Diagnostics
+    kind: str, node: Tree, reader: "_FileReader", ours: frozenset[str], diagnostics: Diagnostics
 ) -> None:
     """Warn of a block that is none of ours, where it was probably meant as one."""
     meant = near_name(kind, ours, cutoff=_NEAR)
@@ -185,32 +183,32 @@ class _FileReader:
         self._diagnostics = diagnostics
         self._intact = intact
 
-    def location(self, node: Node) -> Location:
+    def location(self, node: Tree) -> Location:
         return Location(self._file, *self._reader.span(node))
 
-    def name_location(self, node: Node) -> Location:
+    def name_location(self, node: Tree) -> Location:
         """Return the location of the name of a block or an attribute."""
-        return self.location(_trees(node.children)[0])
+        return self.location(trees(node.children)[0])
 
-    def keys(self, node: Node) -> set[str]:
+    def keys(self, node: Tree) -> set[str]:
         """Return the keys of a block, and the types of the blocks in it."""
-        parts = _trees(_trees(node.children)[-1].children)
+        parts = trees(trees(node.children)[-1].children)
         return {self.name(part) for part in parts if part.data in {"attribute", "block", DAMAGED}}
 
-    def holds_parts(self, node: Node) -> bool:
+    def holds_parts(self, node: Tree) -> bool:
         """Return whether the value of an attribute is written as a map or a list."""
-        return self._reader.source(_trees(node.children)[-1]).startswith(("{", "["))
+        return self._reader.source(trees(node.children)[-1]).startswith(("{", "["))
 
-    def head(self, node: Node) -> Location:
+    def head(self, node: Tree) -> Location:
         """Return the location of a block's type and labels."""
-        parts = _trees(node.children)
+        parts = trees(node.children)
         first, last = self._reader.span(parts[0]), self._reader.span(parts[-2])
         return Location(self._file, first.line, first.column, last.end_line, last.end_column)
 
-    def name(self, node: Node) -> str:
-        return str(_trees(node.children)[0].children[0])
+    def name(self, node: Tree) -> str:
+        return str(trees(node.children)[0].children[0])
 
-    def warn_of_shared_line(self, neighbours: tuple[Node | None, Node], subject: str) -> None:
+    def warn_of_shared_line(self, neighbours: tuple[Tree | None, Tree], subject: str) -> None:
         """Warn where a block begins on the line on which what is before it ends."""
         parts = [part for part in neighbours if part is not None]
         self._warn_of(departures.same_line(parts), subject)
@@ -221,8 +219,8 @@ class _FileReader:
             location = Location(self._file, *one.span)
             self._diagnostics.warn(location, subject, one.message, code=Code.NOT_PORTABLE, hint=one.hint)
 
-    def block(self, node: Node, outer: str, depth: int = 0) -> Block:
-        parts = _trees(node.children)
+    def block(self, node: Tree, outer: str, depth: int = 0) -> Block:
+        parts = trees(node.children)
         labels = tuple(self._label(part) for part in parts[1:] if part.data in {"string", "identifier"})
         kind = self.name(node)
         subject = outer + " ".join([kind, *(f'"{label}"' for label in labels)])
@@ -231,7 +229,7 @@ class _FileReader:
         damaged: set[str] = set()
         complete = True
         self._warn_of(departures.of_block(node), subject)
-        for child in _trees(parts[-1].children):
+        for child in trees(parts[-1].children):
             if child.data == "attribute":
                 attribute = self._attribute(child, kind, subject)
                 if attribute is None:
@@ -265,14 +263,14 @@ class _FileReader:
             complete=complete,
         )
 
-    def _label(self, node: Node) -> str:
+    def _label(self, node: Tree) -> str:
         text = self._reader.source(node)
         return text[1:-1] if node.data == "string" else text
 
-    def _attribute(self, node: Node, kind: str, subject: str) -> Attribute | None:
+    def _attribute(self, node: Tree, kind: str, subject: str) -> Attribute | None:
         name = self.name(node)
         try:
-            value = _trees(node.children)[-1]
+            value = trees(node.children)[-1]
             self._warn_of(departures.of_value(value), f"{subject} > {name}")
             return Attribute(name, self._reader.read(value), self.name_location(node), self.location(value))
         except Fault as fault:
@@ -302,7 +300,3 @@ def _read_text(path: Path, diagnostics: Diagnostics) -> str | None:
         line = data.count(b"\n", 0, error.start) + 1
         diagnostics.add(Location(str(path), line), "", "is not UTF-8 text", code=Code.UNREADABLE_FILE)
         return None
-
-
-def _trees(children: "list[Node | Token]") -> list[Node]:
-    return [child for child in children if isinstance(child, Tree)]

@@ -1,12 +1,11 @@
-"""Say what is wrong with a value that python-hcl2 refuses, and what would be right."""
+"""Say what is wrong with a value that the parser refuses, and what would be right."""
 
 import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from lark.exceptions import UnexpectedInput, UnexpectedToken
-
+from bridge.config.grammar import UnexpectedInputError
 from bridge.config.scanner import QUOTES, Piece, Source, SyntaxFault
 from bridge.core.diagnostic import Code
 
@@ -55,11 +54,11 @@ _STRIPPED: Final = re.compile(r"[$%]\{(~)|(~)\}")
 _TEXT_IN_QUOTES: Final = 'a text stands in quotes, as in `"text"`'
 
 
-def reason(error: UnexpectedInput, source: Source, start: int, value: Sequence[Piece], key: str) -> SyntaxFault:
+def reason(error: UnexpectedInputError, source: Source, start: int, value: Sequence[Piece], key: str) -> SyntaxFault:
     """Return the fault of one value.
 
     Args:
-        error: What python-hcl2 said of the key with its value.
+        error: What the parser said of the key with its value.
         source: The file.
         start: Where the key begins; the error's position counts from there.
         value: The pieces of the value.
@@ -68,17 +67,13 @@ def reason(error: UnexpectedInput, source: Source, start: int, value: Sequence[P
     position = start + _position(error, value[-1].end - start)
     gap = _gap(value)
     if gap is not None and gap.start < position:
-        position = gap.start  # python-hcl2 takes what follows for another key
+        position = gap.start  # the parser takes what follows for another key
     at = next((index for index, piece in enumerate(value) if piece.end > position), len(value))
     return _Value(source.text, value, at, position, error).fault(key)
 
 
-def _position(error: UnexpectedInput, end: int) -> int:
-    if isinstance(error, UnexpectedToken):
-        found = None if error.token.type == "$END" else error.token.start_pos
-    else:
-        found = error.pos_in_stream
-    return end if found is None or not 0 <= found < end else found
+def _position(error: UnexpectedInputError, end: int) -> int:
+    return end if error.start is None or not 0 <= error.start < end else error.start
 
 
 def _gap(value: Sequence[Piece]) -> Piece | None:
@@ -94,7 +89,7 @@ def _gap(value: Sequence[Piece]) -> Piece | None:
 class _Value:
     """A value with a fault, and the piece at which it was noticed."""
 
-    def __init__(self, text: str, value: Sequence[Piece], at: int, position: int, error: UnexpectedInput) -> None:
+    def __init__(self, text: str, value: Sequence[Piece], at: int, position: int, error: UnexpectedInputError) -> None:
         self._text = text
         self._value = value
         self._at = at
@@ -164,7 +159,7 @@ class _Value:
             return self._here("before this comma a value is missing", "write one comma between two values")
         if text == "$":
             return self._here("unexpected `$`", "write `env.NAME` or `var.name`, in a string `${env.NAME}`")
-        if str(getattr(self._error, "token", "")).lstrip().startswith("-"):
+        if self._error.token.lstrip().startswith("-"):
             start = self._position
             return "a minus needs a space on both sides", "", start, start + 1
         if self._text.startswith("/*", self._position):

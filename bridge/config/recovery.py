@@ -1,25 +1,21 @@
-"""Read what is right in a file that python-hcl2 refuses, and report every syntax error of it.
+"""Read what is right in a file that the parser refuses, and report every syntax error of it.
 
-`scanner` splits the text, `brackets` mends its brackets. Then each key with its value is parsed by python-hcl2 for
-itself, so that its grammar decides what is right. The result is a tree as of `grammar.parse`. What could not be read is
+`scanner` splits the text, `brackets` mends its brackets. Then each key with its value is parsed by
+itself, so that the grammar decides what is right. The result is a tree as of `grammar.parse`. What could not be read is
 a node `damaged` with the key, or `lost`, so that nothing is reported that is a mere consequence.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-from lark import Token, Tree
-from lark.exceptions import UnexpectedInput
-from lark.tree import Meta
+from typing import Final
 
 from bridge.config.brackets import Brackets
-from bridge.config.expression_parser import Node
-from bridge.config.grammar import Budget, parse
+from bridge.config.grammar import Budget, UnexpectedInputError, parse
 from bridge.config.other_languages import recognise
 from bridge.config.reasons import reason
 from bridge.config.scanner import QUOTES, Piece, Source, SyntaxFault, scan
+from bridge.config.tree import Part, Token, Tree, trees
 from bridge.core.diagnostic import Code
 
 #: The node for a key whose value could not be read, and for something else that could not.
@@ -28,7 +24,7 @@ LOST: Final = "lost"
 _KEYWORDS: Final = frozenset({"if", "in", "for", "for_each", "else", "endif", "endfor"})
 _LITERALS: Final = frozenset({"null", "true", "false"})
 _CLOSING_QUOTES: Final = frozenset('"').union(*QUOTES.values())
-#: What a value goes on behind, on the next line; a minus there begins a value, as in python-hcl2.
+#: What a value goes on behind, on the next line; a minus there begins a value, as in the grammar.
 _BEFORE_LINE: Final = frozenset({"==", "!=", "<", ">", "<=", ">=", "*", "/", "%", "&&", "||", "+", "?"})
 _BEHIND_LINE: Final = _BEFORE_LINE | {"-", ":", "!"}
 _HCL: Final = "write `key = value`, and `name { … }` for a block; `nemo-bridge init` writes an example"
@@ -42,11 +38,11 @@ class Recovered:
     Attributes:
         source: The text.
         tree: The tree, as of `grammar.parse`.
-        faults: The syntax errors, each with the block that it is in; none where only python-hcl2 finds one.
+        faults: The syntax errors, each with the block that it is in; none where only the parser finds one.
     """
 
     source: Source
-    tree: Node
+    tree: Tree
     faults: list[tuple[str, SyntaxFault]]
 
 
@@ -76,8 +72,8 @@ def recover(text: str, ours: frozenset[str], budget: Budget) -> Recovered:
 class _Frame:
     """A block that is being read."""
 
-    parts: list[Node]
-    children: list[Node]
+    parts: list[Tree]
+    children: list[Tree]
     subject: str
     first: Piece
 
@@ -91,11 +87,11 @@ class _Statements:
     blocks: set[int]
     budget: Budget
     faults: list[SyntaxFault] = field(default_factory=list)
-    _children: list[Node] = field(default_factory=list)
+    _children: list[Tree] = field(default_factory=list)
     _frames: list[_Frame] = field(default_factory=list)
     _subjects: list[tuple[int, str]] = field(default_factory=lambda: [(-1, "")])
 
-    def read(self) -> Node:
+    def read(self) -> Tree:
         """Return the tree of all of them."""
         index = 0
         while index < len(self.pieces):
@@ -152,14 +148,14 @@ class _Statements:
             head[0] = Piece("string", head[0].start, head[0].end, faulty=True)
         parts = [node for piece in head for node in self._label(piece)]
         outer = f"{self._frames[-1].subject} > " if self._frames else ""
-        text = [" ".join(self.source.text[part.meta.start_pos : part.meta.end_pos].split()) for part in parts]
+        text = [" ".join(self.source.text[part.start_pos : part.end_pos].split()) for part in parts]
         labels = [one if part.data == "string" else f'"{one}"' for part, one in zip(parts[1:], text[1:], strict=True)]
         subject = outer + " ".join([text[0], *labels])
         self._frames.append(_Frame(parts, self._children, subject, head[0]))
         self._subjects.append((head[0].start, subject))
         self._children = []
 
-    def _label(self, piece: Piece) -> list[Node]:
+    def _label(self, piece: Piece) -> list[Tree]:
         if piece.kind == "string" and not piece.faulty:
             return [self._node("string", piece.start, piece.end)]
         # Of a string without its closing quote, the text is the label; it may be that only a quote was left.
@@ -168,16 +164,16 @@ class _Statements:
             end -= 1
         return [self._word(start, end)] if start < end else []
 
-    def _word(self, start: int, end: int) -> Node:
+    def _word(self, start: int, end: int) -> Tree:
         text = self.source.text[start:end]
         kind = "keyword" if text in _KEYWORDS else "literal_value" if text in _LITERALS else "identifier"
         return self._node(kind, start, end, text)
 
-    def _node(self, kind: str, start: int, end: int, *children: str) -> Node:
-        meta = Meta()  # type: ignore[no-untyped-call]
-        meta.line, meta.column, meta.end_line, meta.end_column = self.source.span(start, end)
-        meta.start_pos, meta.end_pos, meta.empty = start, end, False
-        return Tree(kind, [Token("NAME", child) for child in children], meta)
+    def _node(self, kind: str, start: int, end: int, *children: str) -> Tree:
+        node = Tree(kind, [Token("NAME", child) for child in children])
+        node.line, node.column, node.end_line, node.end_column = self.source.span(start, end)
+        node.start_pos, node.end_pos = start, end
+        return node
 
     def _end_block(self, closing: Piece) -> None:
         if not self._frames:
@@ -196,7 +192,7 @@ class _Statements:
         name = self.pieces[index]
         key = self._text(name)
         value = [piece for piece in self.pieces[index + 2 : end] if piece.kind != "newline"]
-        node: Node | None = None
+        node: Tree | None = None
         if not value:
             equals = self.pieces[index + 1]
             message, hint = "the value is missing", f"write it behind `{key} =`, on the same line"
@@ -212,20 +208,20 @@ class _Statements:
             return end + 1
         return end
 
-    def _damaged(self, start: int, end: int) -> Node:
+    def _damaged(self, start: int, end: int) -> Tree:
         node = self._node(DAMAGED, start, end)
         node.children = [self._word(start, end)]
         return node
 
-    def _parsed(self, name: Piece, value: Sequence[Piece], key: str) -> Node | None:
-        """Return the tree of a key with its value, by python-hcl2; report a fault and return None where it has one."""
+    def _parsed(self, name: Piece, value: Sequence[Piece], key: str) -> Tree | None:
+        """Return the tree of a key with its value; report a fault and return None where it has one."""
         text = self.source.text[name.start : value[-1].end]
         try:
             tree = parse(text, self.budget)
-        except UnexpectedInput as error:
+        except UnexpectedInputError as error:
             self.faults.append(reason(error, self.source, name.start, value, key))
             return None
-        node = next(child for child in _trees(_trees(tree)[0]) if child.data == "attribute")
+        node = next(child for child in trees(trees(tree.children)[0].children) if child.data == "attribute")
         line, column = self.source.place(name.start)
         _move(node, line - 1, column - 1, name.start)
         return node
@@ -336,24 +332,18 @@ def _ends_value(piece: Piece) -> bool:
     return piece.kind in {"name", "number", "string", "heredoc", "close"}
 
 
-def _trees(node: Node) -> list[Node]:
-    return [child for child in node.children if isinstance(child, Tree)]
-
-
-def _move(node: Node, lines: int, columns: int, characters: int) -> None:
+def _move(node: Tree, lines: int, columns: int, characters: int) -> None:
     """Move a tree to its place in the file; it was parsed as if it began the file."""
-    waiting: list[Any] = [node]
+    waiting: list[Part] = [node]
     while waiting:
         one = waiting.pop()
-        at = one
         if isinstance(one, Tree):
             waiting.extend(one.children)
-            at = one.meta
-        if getattr(at, "line", None) is None:
+        if not one.line:
             continue
-        at.column += columns if at.line == 1 else 0
-        at.end_column += columns if at.end_line == 1 else 0
-        at.line += lines
-        at.end_line += lines
-        at.start_pos += characters
-        at.end_pos += characters
+        one.column += columns if one.line == 1 else 0
+        one.end_column += columns if one.end_line == 1 else 0
+        one.line += lines
+        one.end_line += lines
+        one.start_pos += characters
+        one.end_pos += characters

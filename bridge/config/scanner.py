@@ -1,6 +1,6 @@
 """Split a faulty HCL file into words, strings and signs, and find strings, comments and here-documents without an end.
 
-python-hcl2's lexer cannot be used for that: it takes line breaks into strings, so that one missing quote turns the
+The parser's lexer cannot be used for that: it takes line breaks into strings, so that one missing quote turns the
 rest of the file inside out.
 """
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lark.exceptions import UnexpectedInput
 
 from bridge.config import load
 from bridge.config.excerpts import Excerpts
-from bridge.config.grammar import Budget, parse
+from bridge.config.grammar import Budget, UnexpectedInputError, parse
 from bridge.core.diagnostic import Code
 from bridge.core.errors import ConfigError
 
@@ -61,7 +60,7 @@ def damaged(draw: st.DrawFn) -> str:
 def _is_refused(text: str) -> bool:
     try:
         parse(text.removeprefix("\ufeff"), Budget())
-    except UnexpectedInput:
+    except UnexpectedInputError:
         return True
     return False
 

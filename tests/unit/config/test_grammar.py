@@ -1,20 +1,45 @@
-"""Show that the parser's cache changes nothing."""
+"""Show that the parser of HCL does as python-hcl2's own."""
 
-import hcl2
+import subprocess
+import sys
+from pathlib import Path
 
-from bridge.config.grammar import Budget, open_grammar, parse
+import pytest
 
-TEXT = 'a "b" {\n  c = <<E\nx\nE\n  d = [1, e.f[0] + 2,\n    g("h${i}") ? -1.5 : null]\n}\n'
+from bridge.config.grammar import Budget, TooLargeError, UnexpectedInputError, parse
+from tests.support.hcl_parser import by_python_hcl2, by_the_bridge
+
+ROOT = Path(__file__).parents[3]
+FILES = [*sorted(ROOT.glob("examples/**/*.hcl")), *sorted(ROOT.glob("bridge/recipes/*.hcl"))]
 
 
-def test_a_cache_of_our_own_changes_nothing(tmp_path):
-    """With a cache, written or read, the tree is python-hcl2's own, with the same positions."""
-    file = tmp_path / "cache"
-    wanted = hcl2.parses_to_tree(TEXT)
-    trees = [open_grammar(file).parse(TEXT + "\n") for _ in range(2)]
-    assert file.stat().st_size > 0
-    for tree in (*trees, parse(TEXT, Budget())):
-        assert tree == wanted
-        assert [node.meta.line for node in tree.find_data("expr_term")] == [
-            node.meta.line for node in wanted.find_data("expr_term")
-        ]
+def test_the_tables_are_those_of_the_grammar() -> None:
+    """`scripts/grammar` would write no other tables."""
+    command = [sys.executable, "scripts/lib/hcl_grammar.py", "bridge/config/grammar.json", "--check"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_files_have_the_same_tree(file: Path) -> None:
+    """Each example and each recipe has python-hcl2's tree, with the same places."""
+    text = file.read_text("utf-8")
+    assert by_the_bridge(text) == by_python_hcl2(text)
+
+
+def test_the_place_of_what_cannot_be_there() -> None:
+    """It is that of the token or, where the text ends too early, of the last one."""
+    found = []
+    for text in ("a = 1\nb = 2 3\n", "a = 1\n  @b = 1", "a = [\n  1,\n"):
+        with pytest.raises(UnexpectedInputError) as caught:
+            parse(text, Budget())
+        error = caught.value
+        found.append((error.line, error.column, error.start, error.token))
+    assert found == [(2, 7, 12, "3"), (2, 3, 8, "@b = 1\n"), (3, 1, None, "")]
+
+
+def test_tokens_are_counted() -> None:
+    """A text with too many of them is not parsed to its end."""
+    with pytest.raises(TooLargeError) as caught:
+        parse("a = 1\nb = 2\nc = 3\n", Budget(6))
+    assert caught.value.line == 2

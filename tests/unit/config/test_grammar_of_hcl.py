@@ -8,10 +8,9 @@ what `check` says about it, so that a new version of it that behaves otherwise i
 from pathlib import Path
 
 import pytest
-from lark.exceptions import UnexpectedInput
 
 from bridge.config.diagnostics import Diagnostics
-from bridge.config.grammar import Budget, parse
+from bridge.config.grammar import Budget, UnexpectedInputError, parse
 from bridge.config.hcl import read_blocks
 
 _VALID = (
@@ -220,7 +219,7 @@ def test_what_is_accepted(text: str) -> None:
 @pytest.mark.parametrize("text", [*_INVALID, *_REFUSED])
 def test_what_is_refused(text: str) -> None:
     """It is a syntax error."""
-    with pytest.raises(UnexpectedInput):
+    with pytest.raises(UnexpectedInputError):
         parse(text, Budget())
 
 

@@ -4,11 +4,10 @@ import time
 from pathlib import Path
 
 import pytest
-from lark.exceptions import UnexpectedCharacters
 
 from bridge.config import load
 from bridge.config.diagnostics import Diagnostics
-from bridge.config.grammar import Budget
+from bridge.config.grammar import Budget, UnexpectedInputError
 from bridge.config.hcl import read_blocks
 from bridge.core.errors import ConfigError
 
@@ -427,7 +426,7 @@ def test_a_good_file_is_read_as_by_the_parser(path, monkeypatch):
     parsed = _blocks(path)
 
     def refused(text, budget):
-        raise UnexpectedCharacters(" ", 0, 1, 1)
+        raise UnexpectedInputError(1, 1, 0)
 
     monkeypatch.setattr("bridge.config.hcl.parse", refused)
     assert _blocks(path) == parsed
