@@ -75,13 +75,13 @@ class Sender:
         self._closed = False
         self._curve = curve
         self._socket: zmq.Socket[bytes] | None = None
+        self._polled: list[tuple[zmq.Socket[bytes], int]] = []
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._waiting_bytes = 0
         self._want_room: list[asyncio.Future[None]] = []
         self._retrying = Timer(clock)
         self._flush_scheduled = False
         self._rejoining = False
-        self._read_scheduled = False
         self._loop = asyncio.get_running_loop()
         self.connection: BrokerConnection | None = None
         if not endpoint.startswith("inproc:"):
@@ -126,11 +126,13 @@ class Sender:
         socket.set(zmq.XPUB_NODROP, 1)
         secure_client(socket, self._curve)
         self._socket = socket
+        self._polled = [(socket, zmq.POLLIN)]
         if self.connection is not None:
             self.connection.start(socket)
         socket.connect(self._endpoint)
         self._loop.add_reader(socket.fileno(), self._read_subscriptions)
-        self._read_soon()
+        # `connect` may have taken the wake-up for what has come already.
+        self._loop.call_soon(self._read_subscriptions)
 
     def close(self) -> None:
         """Close; idempotent. What was sent still leaves for a moment; what the pipe has no room for is lost."""
@@ -184,16 +186,16 @@ class Sender:
                 if not room.done():
                     room.set_result(None)
             self._want_room.clear()
-        # Sending may take the wake-up that announces a new subscription: see `receiver`.
-        if not self._read_scheduled:
-            self._read_soon()
+        # Sending may have taken the wake-up that announces a new subscription: see `receiver`.
+        if self._socket is not None and zmq.zmq_poll(self._polled, 0):
+            self._loop.call_soon(self._read_subscriptions)
 
     def _drain(self) -> bool:
         """Send what waits; return False where the pipe is full before all is sent."""
         socket, waiting = self._socket, self._waiting
         if socket is None:
             return True
-        send = socket.send
+        send = super(zmq.Socket, socket).send  # the method of `zmq.Socket` itself knows kinds of frames that we lack
         try:
             while waiting:
                 frame, body = waiting[0]
@@ -214,28 +216,20 @@ class Sender:
         self._rejoining = False
         self._retrying.cancel()
 
-    def _read_soon(self) -> None:
-        self._read_scheduled = True
-        self._loop.call_soon(self._read_subscriptions)
-
     def _read_subscriptions(self) -> None:
-        """Read the subscriptions that have come."""
-        self._read_scheduled = False
-        socket = self._socket
-        if socket is None:
-            return
-        try:
-            for _ in range(_BATCH):
-                frame = socket.recv(_NOBLOCK)
-                if not frame or frame[0] > _SUBSCRIBE:
-                    continue  # a broker passes on what a subscriber sends, whatever it is
-                if self._rejoining:
-                    self._cancel_timer()
-                    self._loop.call_soon(self._retry)
-                self._on_subscription(frame[1:], frame[0] == _SUBSCRIBE)
-        except zmq.Again:
-            return
-        self._read_soon()
+        """Read the subscriptions that have come. To look for one costs much less than the error that there is none."""
+        for _ in range(_BATCH):
+            socket = self._socket
+            if socket is None or not zmq.zmq_poll(self._polled, 0):
+                return
+            frame = socket.recv(_NOBLOCK)
+            if not frame or frame[0] > _SUBSCRIBE:
+                continue  # a broker passes on what a subscriber sends, whatever it is
+            if self._rejoining:
+                self._cancel_timer()
+                self._loop.call_soon(self._retry)
+            self._on_subscription(frame[1:], frame[0] == _SUBSCRIBE)
+        self._loop.call_soon(self._read_subscriptions)
 
     def _on_disconnected(self) -> None:
         """Replace the socket, which libzmq would connect again with all subscriptions that it had before.

@@ -7,7 +7,6 @@ before it has been done.
 """
 
 import asyncio
-import contextlib
 import sys
 import uuid
 from collections import deque
@@ -70,22 +69,21 @@ class IoThread:
             then()
 
     def _ask(self, then: Callable[[], None]) -> bool:
-        if self._there is not None:
-            with contextlib.suppress(zmq.Again):
-                self._there.send(b"", _NOBLOCK)
-                self._waiting.append(then)
-                return True
-        return False
+        if self._there is None:
+            return False
+        try:
+            self._there.send(b"", _NOBLOCK)
+        except zmq.Again:
+            return False
+        self._waiting.append(then)
+        return True
 
     def _found(self) -> None:
         self._works = True
 
     def _read(self) -> None:
         """Read all: the descriptor tells only that something has changed."""
-        while self._back is not None:
-            try:
-                self._back.recv(_NOBLOCK)
-            except zmq.Again:
-                return
+        while self._back is not None and zmq.zmq_poll([(self._back, zmq.POLLIN)], 0):
+            self._back.recv(_NOBLOCK)
             if self._waiting:
                 self._waiting.popleft()()
