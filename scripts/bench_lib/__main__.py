@@ -3,28 +3,31 @@
 import argparse
 import json
 import os
-import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
 from bench_lib import (
     breadth,
     bus_reading,
+    circumstances,
     durable,
     fabric,
     idle,
     inbound,
+    memory,
     onlookers,
     outbound,
     paced,
     profile,
     report,
     rpc,
+    start,
     through,
 )
 from bench_lib.processes import BenchError
@@ -45,6 +48,8 @@ GROUPS: Final[dict[str, Callable[[Plan], list[Row]]]] = {
     "fabric": fabric.measure,
     "breadth": breadth.measure,
     "idle": idle.measure,
+    "start": start.measure,
+    "memory": memory.measure,
     "console": onlookers.measure,
 }
 #: Rows that take minutes, and come only where they are named.
@@ -108,14 +113,6 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def _circumstances() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
 def _code(rows: Sequence[Row], *, strict: bool) -> int:
     if any(row.problems for row in rows):
         return 1
@@ -126,7 +123,9 @@ def main() -> int:
     """Measure and report; returns the exit code."""
     arguments = _arguments()
     plan = _plan(arguments)
-    circumstances = _circumstances()
+    # A request to end unwinds what was started and the folders that were made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    around = circumstances.now()
     started = time.monotonic()
     rows: list[Row] = []
     try:
@@ -141,14 +140,14 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    circumstances["seconds"] = round(time.monotonic() - started, 1)
+    around["seconds"] = round(time.monotonic() - started, 1)
     if arguments.json:
-        print(json.dumps({**circumstances, "rows": [row.to_json() for row in rows]}, ensure_ascii=False, indent=2))
+        print(json.dumps({**around, "rows": [row.to_json() for row in rows]}, ensure_ascii=False, indent=2))
     else:
         console = Console(width=None if sys.stdout.isatty() else 150)
         report.show(console, rows)
         console.print(
-            "Python {python}, {cpus} cores, load before {load_before}, took {seconds} s; ".format(**circumstances)
+            "Python {python}, {cpus} cores, load before {load_before}, took {seconds} s; ".format(**around)
             + f"medians of {plan.rounds} rounds (lowest to highest), {plan.server_rounds} for NATS, Redis and MQTT",
             style="dim",
             highlight=False,

@@ -10,25 +10,23 @@ import functools
 import http.client
 import json
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from bench_lib import callers, processes, stream
-from bench_lib.processes import BenchError, Bridge, Place
-from bench_lib.rows import Plan, Row
+from bench_lib.processes import Bridge, Place, Starting
+from bench_lib.rows import Plan, Quantity, Row
 
 #: The candidates; they are also the names of their topics.
 DEFAULT: Final = "benthos"
-TUNED: Final = "benthos-tuned"
+TUNED: Final = "benthos_tuned"
 
 Config = dict[str, Any]
 #: Makes a configuration without what all have in common, from the place of the bus, a topic and whether it is tuned.
 Way = Callable[[Place, str, bool], Config]
 
-_START: Final = 20.0
 #: A larger heap before each garbage collection, as a variable of Go's runtime.
 _TUNED: Final = {"GOGC": "400"}
 #: The frames of an event are a batch of two, in which the type is not needed.
@@ -78,15 +76,23 @@ def bridges(plan: Plan, stack: contextlib.ExitStack, way: Way) -> dict[str, Brid
 
 
 @contextlib.contextmanager
-def bridge(program: Path, directory: Path, name: str, way: Way, *, tuned: bool) -> Iterator[Bridge]:
+def bridge(program: Path, directory: Path, name: str, way: Way, *, tuned: bool = False) -> Iterator[Bridge]:
     """Run the program for a way; it says that it is ready.
 
     Raises:
         BenchError: It does not start, or not with this configuration.
     """
+    with starting(program, directory, name, way, tuned=tuned) as one:
+        yield one.until_ready(f"{program.name}, with the configuration that is written for it here,")
+
+
+@contextlib.contextmanager
+def starting(program: Path, directory: Path, name: str, way: Way, *, tuned: bool = False) -> Iterator[Starting]:
+    """The program for a way, which has just been started."""
     place, port, file = processes.place_in(directory, name), _free_port(), directory / f"{name}.json"
     common: Config = {"http": {"address": f"127.0.0.1:{port}"}, "logger": {"level": "WARN"}}
     file.write_text(json.dumps(common | way(place, name, tuned)))
+    began = time.perf_counter()
     with processes.process(
         "-c",
         str(file),
@@ -96,8 +102,7 @@ def bridge(program: Path, directory: Path, name: str, way: Way, *, tuned: bool) 
         talks=False,
         gently=False,
     ) as child:
-        _await_ready(child, port)
-        yield Bridge(place, child.pid)
+        yield Starting(Bridge(place, child.pid), child, began, functools.partial(_ready, port))
 
 
 def _free_port() -> int:
@@ -106,18 +111,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _await_ready(child: subprocess.Popen[str], port: int) -> None:
-    until = time.monotonic() + _START
-    while time.monotonic() < until and child.poll() is None:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
-            try:
-                connection.request("GET", "/ready")
-                if connection.getresponse().status == http.client.OK:
-                    return
-            except OSError:
-                pass
-        time.sleep(0.005)
-    raise BenchError("the program of --against does not run with the configuration that scripts/bench writes for it")
+def _ready(port: int, wait: float) -> bool:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
+        try:
+            connection.request("GET", "/ready")
+            if connection.getresponse().status == http.client.OK:
+                return True
+        except OSError:
+            pass
+    time.sleep(wait)
+    return False
 
 
 def outbound(protocol: str, port: int) -> Way:
@@ -127,10 +130,11 @@ def outbound(protocol: str, port: int) -> Way:
 
 def _outbound(protocol: str, port: int, place: Place, topic: str, tuned: bool) -> Config:
     source = _subscriber(place, stream.TYPE)
-    more: Config = {}
-    if tuned:
-        source = {"batched": {"child": source, "policy": {"count": 200, "period": "2ms"}}}
-        more = {"max_in_flight": 256}
+    # MQTT confirms each message for itself, so that batches gain nothing there.
+    batches = tuned and protocol != "mqtt"
+    if batches:
+        source = {"batched": {"child": source, "policy": {"count": 1000, "period": "5ms"}}}
+    more = {"max_in_flight": 1024} if tuned and not batches else {}
     output: Config
     if protocol == "nats":
         output = {"nats": {"urls": [f"nats://127.0.0.1:{port}"], "subject": topic, **more}}
@@ -164,7 +168,22 @@ def _inbound(protocol: str, port: int, place: Place, topic: str, tuned: bool) ->
     else:
         source = {"mqtt": {"urls": [f"tcp://127.0.0.1:{port}"], "client_id": topic, "topics": [topic], "qos": 1}}
     processors = [{"mapping": _EVENT.format(topic=topic)}, *_FRAMES]
+    if tuned:
+        source = {"batched": {"child": source, "policy": {"count": 100, "period": "2ms"}}}
+        # The output makes one message of ZeroMQ of all that a batch holds.
+        processors.append({"split": {"size": 2}})
     return {"input": source, "pipeline": {"processors": processors}, "output": _publisher(place)}
+
+
+def idle(ports: Mapping[str, int]) -> Way:
+    """All of these servers → bus in one process, which also reads the bus."""
+
+    def way(place: Place, topic: str, tuned: bool) -> Config:
+        inputs = [_inbound(protocol, port, place, topic, tuned)["input"] for protocol, port in ports.items()]
+        inputs.append(_subscriber(place, stream.TYPE))
+        return {"input": {"broker": {"inputs": inputs}}, "output": _publisher(place)}
+
+    return way
 
 
 def rpc(url: str) -> Way:
@@ -176,7 +195,7 @@ def _rpc(url: str, place: Place, _: str, tuned: bool) -> Config:
     call = {"http": {"url": url, "verb": "POST", "headers": {"Content-Type": "application/json"}}}
     pipeline: Config = {
         "processors": [{"mapping": _BODY}, {"mapping": _CALL}, call, {"mapping": _ANSWER}, *_FRAMES],
-        **({"threads": 64} if tuned else {}),
+        **({"threads": 16} if tuned else {}),
     }
     return {"input": _subscriber(place, callers.TYPE), "pipeline": pipeline, "output": _publisher(place)}
 
@@ -197,11 +216,12 @@ def compare(row: Row, *, rate: float | None = None, cpu: float | None = None) ->
         rate: Asked of the rate: at least so many times the tuned one's.
         cpu: Asked of the processor time of a message: at most this part of what the one with defaults takes.
     """
+    quantities: tuple[Quantity, ...] = ("rate", "p99", "cpu_us")
     for name in (DEFAULT, TUNED):
-        for quantity in ("rate", "p99", "cpu_us"):
-            figure = row.ratio("sidecar", name, quantity)  # type: ignore[arg-type]
+        for quantity in quantities:
+            figure = row.ratio("sidecar", name, quantity)
             if figure is not None:
-                row.figures[f"{quantity} ÷ {name}"] = round(figure.median, 3)
+                row.figures[f"{quantity}_over_{name}"] = round(figure.median, 3)
     if rate is not None:
         row.ask("rate ÷ tuned", row.ratio("sidecar", TUNED, "rate"), "≥", rate)
     if cpu is not None:

@@ -38,7 +38,7 @@ async def _nats(port: int, topic: str, end: float, sink: Sink) -> int:
     return done
 
 
-async def _redis(port: int, topic: str, end: float, _: Sink) -> int:
+async def _redis(port: int, topic: str, end: float, _sink: Sink) -> int:
     done = 0
     async with redis.Redis(port=port) as client:
         while time.perf_counter() < end:
@@ -50,7 +50,7 @@ async def _redis(port: int, topic: str, end: float, _: Sink) -> int:
     return done
 
 
-async def _mqtt(port: int, topic: str, end: float, _: Sink) -> int:
+async def _mqtt(port: int, topic: str, end: float, _sink: Sink) -> int:
     done = 0
     # It warns at each call that ten others are under way, which would be most of the work.
     quiet = logging.getLogger("bench")

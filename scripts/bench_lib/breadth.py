@@ -7,7 +7,7 @@ import contextlib
 from typing import Final
 
 from bench_lib import flow, outbound, processes, servers
-from bench_lib.rows import Figure, Plan, Row, Sample
+from bench_lib.rows import Plan, Row
 from bench_lib.wires import Arrivals
 
 ROUTES: Final = 1_000
@@ -57,7 +57,6 @@ def measure(plan: Plan) -> list[Row]:
 
 def _compare(row: Row, plan: Plan, port: int, more: str, count: int) -> None:
     one = outbound.blocks("nats", port)
-    ratios = []
     with contextlib.ExitStack() as stack:
         sidecars = {}
         for name, blocks in (("1", one), (f"{count:,}", one + more)):
@@ -65,22 +64,7 @@ def _compare(row: Row, plan: Plan, port: int, more: str, count: int) -> None:
             sidecars[name] = stack.enter_context(processes.sidecar_with(folder, blocks))
         for number in range(plan.server_rounds):
             plan.say(f"round {number + 1} of {plan.server_rounds}: {row.title}")
-            costs = []
             for name, sidecar in sidecars.items():
-                sample, cost = _sample(sidecar, port, plan.seconds * flow.SHARE)
-                row.add(name, sample)
-                costs.append(cost)
-                row.figures[f"{name}_cpu_us"] = round(cost, 1)
-            ratios.append(costs[1] / costs[0])
-    row.ask("times the cost with 1", Figure.of(ratios), "≤", FLAT)
-
-
-def _sample(sidecar: processes.Sidecar, port: int, seconds: float) -> tuple[Sample, float]:
-    """A run, and microseconds of the sidecar's processor time for each message of it."""
-    with Arrivals("nats", port, "sidecar") as sink, flow.BusSource(sidecar.place) as source:
-        flow.join(source, sink)
-        flow.run(source, sink, min(0.2, seconds / 4))
-        before = processes.cpu_seconds(sidecar.pid)
-        sample = flow.run(source, sink, seconds)
-        spent = processes.cpu_seconds(sidecar.pid) - before
-    return sample, spent / max(1, sample.done) * 1e6
+                with Arrivals("nats", port, "sidecar") as sink, flow.BusSource(sidecar.place) as source:
+                    row.add(name, flow.measure(source, sink, plan.seconds * flow.SHARE, [sidecar.pid]))
+    row.ask("times the cost with 1", row.ratio(f"{count:,}", "1", "cpu_us"), "≤", FLAT)

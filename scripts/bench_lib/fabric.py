@@ -5,13 +5,12 @@ The stream and the outbox lie where this system keeps temporary files; on a slow
 
 import contextlib
 import dataclasses
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench_lib import flow, processes, servers
-from bench_lib.processes import BenchError, Sidecar
+from bench_lib.processes import BenchError, Bridge
 from bench_lib.rows import Plan, Row, Sample
 from bench_lib.stream import TYPE
 
@@ -57,19 +56,10 @@ def measure(plan: Plan) -> list[Row]:
         ways = {_ONE_BUS: [stack.enter_context(processes.sidecar_with(directory, ""))]}
         for delivery in _DELIVERIES:
             ways[delivery] = [stack.enter_context(_node(port, delivery, node)) for node in ("first", "second")]
-        spent: dict[str, list[float]] = {}
         for number in range(plan.server_rounds):
             plan.say(f"round {number + 1} of {plan.server_rounds}: {row.title}")
             for name, sidecars in ways.items():
-                sample, seconds = _sample(sidecars, plan.seconds * flow.SHARE)
-                row.add(name, sample)
-                spent.setdefault(name, []).append(seconds / max(1, sample.done))
-    for name, values in spent.items():
-        micros = statistics.median(values) * 1e6
-        row.figures[f"processor_us_{name.replace(' ', '_')}"] = round(micros, 1)
-        last = row.samples[name][-1]
-        note = f"{micros:,.0f} µs of processor a message, all bridges together"
-        row.samples[name][-1] = dataclasses.replace(last, notes=(*last.notes, note))
+                row.add(name, _sample(sidecars, plan.seconds * flow.SHARE))
     for delivery in _DELIVERIES:
         if (ratio := row.ratio(delivery, _ONE_BUS, "rate")) is not None:
             row.figures[f"of_one_bus_{delivery}"] = round(ratio.median, 3)
@@ -77,24 +67,22 @@ def measure(plan: Plan) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _node(port: int, delivery: str, node: str) -> Iterator[Sidecar]:
+def _node(port: int, delivery: str, node: str) -> Iterator[Bridge]:
     with processes.folder() as directory:
         more = {"port": port, "delivery": delivery, "node": node, "fabric": delivery, "type": TYPE}
         with processes.sidecar_with(directory, _NODE.format(directory=directory, **more)) as sidecar:
             yield sidecar
 
 
-def _sample(sidecars: Sequence[Sidecar], seconds: float) -> tuple[Sample, float]:
-    """Measure latency and rate from the first bus to the last; return the processor time of all sidecars, too."""
+def _sample(sidecars: Sequence[Bridge], seconds: float) -> Sample:
+    """Measure latency and rate from the first bus to the last, and the processor time of all sidecars together."""
     with flow.BusSink(sidecars[-1].place, TYPE) as sink, flow.BusSource(sidecars[0].place) as source:
         flow.join(source, sink)
         latencies = sorted(_single(source, sink) for _ in range(_SINGLE))
         warm = flow.run(source, sink, seconds * _WARM)
-        before = sum(processes.cpu_seconds(one.pid) for one in sidecars)
-        sample = flow.run(source, sink, seconds)
-        spent = sum(processes.cpu_seconds(one.pid) for one in sidecars) - before
+        sample = flow.run(source, sink, seconds, [one.pid for one in sidecars])
     p50, p99 = (latencies[int(_SINGLE * part)] * 1000 for part in (0.5, 0.99))
-    return dataclasses.replace(sample, p50=p50, p99=p99, problems=(*warm.problems, *sample.problems)), spent
+    return dataclasses.replace(sample, p50=p50, p99=p99, problems=(*warm.problems, *sample.problems))
 
 
 def _single(source: flow.Source, sink: flow.Sink) -> float:

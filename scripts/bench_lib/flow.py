@@ -88,7 +88,7 @@ def settle(sink: Sink, quiet: float = _QUIET) -> int:
     return count
 
 
-def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = ()) -> Sample:
+def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = (), *, window: int = WINDOW) -> Sample:
     """Send for so long, wait for the rest; the rate is of everything, from the first sent to the last seen.
 
     Args:
@@ -96,6 +96,7 @@ def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = ()) ->
         sink: Where they arrive.
         seconds: How long to send.
         pids: The processes of the bridge, whose processor time is counted.
+        window: Messages sent and not yet seen at the far end, at most.
     """
     base = sink.seen(0)
     spent = -sum(map(cpu_seconds, pids))
@@ -104,7 +105,7 @@ def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = ()) ->
     end = started + seconds
     while True:
         now = time.perf_counter()
-        room = min(BATCH, WINDOW - (sent - seen)) if now < end else 0
+        room = min(BATCH, window - (sent - seen)) if now < end else 0
         if room > 0:
             source.send(room)
             sent += room
@@ -184,6 +185,7 @@ class BusSink:
         self._sub = self._context.socket(zmq.SUB)
         self._sub.set(zmq.LINGER, 0)
         self._sub.set(zmq.RCVHWM, 0)
+        self._sub.set(zmq.RECONNECT_IVL, 2)
         self._sub.subscribe(event_type)
         self._sub.connect(place.subscribe)
         self._count = 0

@@ -6,7 +6,7 @@ and the broker, which hands out 1,000 without acknowledgement, could not hand ou
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bench_lib import against, flow, processes, servers
@@ -96,14 +96,20 @@ def bridges(
         "sidecar": stack.enter_context(processes.sidecar_with(directory, blocks(protocol, port))),
         **against.bridges(plan, stack, against.inbound(protocol, port)),
     }
+    return candidates(protocol, port, started, wait=wait)
+
+
+def candidates(protocol: str, port: int, bridges: Mapping[str, Bridge], *, wait: bool = True) -> dict[str, Candidate]:
+    """These bridges with both ends of the way through them; their names are their topics."""
     return {
-        name: Candidate(one.pid, functools.partial(_ends, protocol, port, name, one.place, wait=wait))
-        for name, one in started.items()
+        name: Candidate(one.pid, functools.partial(ends, protocol, port, name, one.place, wait=wait))
+        for name, one in bridges.items()
     }
 
 
 @contextlib.contextmanager
-def _ends(protocol: str, port: int, topic: str, place: Place, *, wait: bool) -> Iterator[tuple[Source, Sink]]:
+def ends(protocol: str, port: int, topic: str, place: Place, *, wait: bool = True) -> Iterator[tuple[Source, Sink]]:
+    """Open where messages are sent, and where they arrive."""
     with Sender(protocol, port, topic, wait=wait) as source, BusSink(place, f"data.{topic}") as sink:
         yield source, sink
 

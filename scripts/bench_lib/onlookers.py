@@ -11,7 +11,6 @@ import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import zmq
@@ -170,9 +169,9 @@ def _looks() -> tuple[_Look, ...]:
 def measure(plan: Plan) -> list[Row]:
     """One row for nobody, and one for each way to look."""
     rows = {look.name: Row(_row_name(look.name), look.name) for look in _looks()}
-    if not Path("/proc/self/statm").exists():
+    if (skipped := processes.without_proc()) is not None:
         for row in rows.values():
-            row.skipped = "processor time is read from /proc, which only Linux has"
+            row.skipped = skipped
         return list(rows.values())
     port = _free_port()
     blocks = _STATUS.format(port=port) + "".join(_BLOCKS.format(number=number) for number in range(INTEGRATIONS))
@@ -208,7 +207,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-async def _rounds(plan: Plan, sidecar: processes.Sidecar, port: int, rows: dict[str, Row]) -> dict[str, list[float]]:
+async def _rounds(plan: Plan, sidecar: processes.Bridge, port: int, rows: dict[str, Row]) -> dict[str, list[float]]:
     """Percent of a core, by the name of who looks, one for each round."""
     costs: dict[str, list[float]] = {name: [] for name in rows}
     with zmq.Context() as context:
@@ -227,7 +226,7 @@ async def _rounds(plan: Plan, sidecar: processes.Sidecar, port: int, rows: dict[
     return costs
 
 
-async def _started(sidecar: processes.Sidecar) -> None:
+async def _started(sidecar: processes.Bridge) -> None:
     """Wait until the sidecar has told the state of all integrations and rests."""
     until = time.monotonic() + _STARTED
     while time.monotonic() < until:
@@ -238,7 +237,7 @@ async def _started(sidecar: processes.Sidecar) -> None:
     raise BenchError(f"the sidecar does not rest within {_STARTED:g} s after its start")
 
 
-async def _window(plan: Plan, sidecar: processes.Sidecar, port: int, sender: _Sender, look: _Look) -> float:
+async def _window(plan: Plan, sidecar: processes.Bridge, port: int, sender: _Sender, look: _Look) -> float:
     async with look.at(sidecar.place, port):
         await asyncio.sleep(_SETTLE)
         before, since, sent, got = processes.cpu_seconds(sidecar.pid), time.monotonic(), sender.sent, look.got

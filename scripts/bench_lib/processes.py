@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -60,10 +60,31 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
-class Sidecar(Bridge):
-    """A running sidecar and how many seconds it took from its start until `health.bridge` said ready on the bus."""
+class Starting:
+    """A bridge whose process has just begun.
 
-    seconds_to_ready: float
+    Attributes:
+        bridge: It may not be of use yet.
+        child: Its process.
+        began: When it was started (`time.perf_counter`).
+        ready: Waits at most so many seconds, and says whether it is ready.
+    """
+
+    bridge: Bridge
+    child: subprocess.Popen[str]
+    began: float
+    ready: Callable[[float], bool]
+
+    def until_ready(self, name: str) -> Bridge:
+        """Wait until it is ready.
+
+        Raises:
+            BenchError: It ended, or takes too long.
+        """
+        while time.perf_counter() - self.began < _START and self.child.poll() is None:
+            if self.ready(0.02):
+                return self.bridge
+        raise BenchError(f"{name} did not become ready")
 
 
 @contextlib.contextmanager
@@ -184,7 +205,7 @@ def naive(name: str, directory: Path, *arguments: str) -> Iterator[Bridge]:
 
 
 @contextlib.contextmanager
-def sidecar(directory: Path, url: str, *, python: Sequence[str] = ()) -> Iterator[Sidecar]:
+def sidecar(directory: Path, url: str, *, python: Sequence[str] = ()) -> Iterator[Bridge]:
     """The real sidecar with one JSON-RPC integration, `bench`; it is ready.
 
     Args:
@@ -197,7 +218,7 @@ def sidecar(directory: Path, url: str, *, python: Sequence[str] = ()) -> Iterato
 
 
 @contextlib.contextmanager
-def sidecar_with(directory: Path, blocks: str, *, python: Sequence[str] = ()) -> Iterator[Sidecar]:
+def sidecar_with(directory: Path, blocks: str, *, python: Sequence[str] = ()) -> Iterator[Bridge]:
     """The real sidecar with these blocks beside `bus` and `log`; it is ready.
 
     Args:
@@ -205,26 +226,36 @@ def sidecar_with(directory: Path, blocks: str, *, python: Sequence[str] = ()) ->
         blocks: Integrations, routes and subscriptions, in HCL.
         python: Options of the interpreter, as for a profiler.
     """
-    place = place_in(directory, "sidecar")
-    file = directory / "bench.hcl"
+    with starting_sidecar(directory, blocks, python=python) as starting:
+        yield starting.until_ready("the sidecar")
+
+
+def configuration(directory: Path, blocks: str) -> tuple[Path, Place]:
+    """Write these blocks into a file, beside `bus` and `log`; return it and the place of the bus."""
+    place, file = place_in(directory, "sidecar"), directory / "bench.hcl"
     file.write_text(_HCL.format(publish=place.publish, subscribe=place.subscribe) + blocks)
+    return file, place
+
+
+@contextlib.contextmanager
+def starting_sidecar(directory: Path, blocks: str, *, python: Sequence[str] = ()) -> Iterator[Starting]:
+    """The real sidecar, which has just been started; see `sidecar_with`."""
+    file, place = configuration(directory, blocks)
     with zmq.Context() as context, context.socket(zmq.SUB) as health:
         health.set(zmq.LINGER, 0)
         health.set(zmq.RECONNECT_IVL, 2)
         health.subscribe("health.bridge")
         health.connect(place.subscribe)
-        started = time.monotonic()
+
+        def ready(wait: float) -> bool:
+            """Look for `health.bridge` on the bus."""
+            if not health.poll(int(wait * 1000)):
+                return False
+            return bool(msgspec.msgpack.decode(health.recv_multipart()[1])["payload"]["status"] == "ready")
+
+        began = time.perf_counter()
         with process(*python, "-m", "bridge", "run", str(file), name="the sidecar") as child:
-            _await_ready(health, child, started + _START)
-            ready = time.monotonic()
-            yield Sidecar(place, child.pid, ready - started)
-
-
-def _await_ready(health: zmq.Socket[bytes], child: subprocess.Popen[str], until: float) -> None:
-    while time.monotonic() < until and child.poll() is None:
-        if health.poll(50) and msgspec.msgpack.decode(health.recv_multipart()[1])["payload"]["status"] == "ready":
-            return
-    raise BenchError("the sidecar did not become ready")
+            yield Starting(Bridge(place, child.pid), child, began, ready)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -239,3 +270,21 @@ def cpu_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process, from /proc; Linux only."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def forget_peak(pid: int) -> None:
+    """Let `peak_bytes` of a process begin with what is resident now; Linux only."""
+    # proc(5): 5 sets back VmHWM.
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory that a process has had, from /proc; Linux only."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def without_proc() -> str | None:
+    """Why processor time and memory cannot be read, in words for a person; None where they can."""
+    known = Path("/proc/self/statm").exists()
+    return None if known else "processor time and memory are read from /proc, which only Linux has"

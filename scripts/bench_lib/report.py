@@ -23,12 +23,9 @@ def show(console: Console, rows: Sequence[Row]) -> None:
         table.add_section()
     console.print(table)
     for row in rows:
-        if "times_alone_a_client_each" in row.figures:
-            each = row.figures["times_alone_a_client_each"]
-            console.print(f"[yellow]note[/]  {row.title}: {each:.2f} times httpx with a client each", highlight=False)
-        for what, value in row.figures.items():
-            if "÷" in what:
-                console.print(f"[dim]ratio[/] {row.title}: {what} {value:.2f}", highlight=False)
+        if row.figures:
+            figures = "; ".join(f"{what} {_short(value)}" for what, value in row.figures.items())
+            console.print(f"[dim]also[/]  {row.title}: {figures}", highlight=False)
         for problem in row.problems:
             console.print(f"[bold red]wrong[/] {row.title}: {problem}", highlight=False)
         for note in row.notes:

@@ -213,8 +213,11 @@ def _message(protocol: str, topic: bytes, number: int) -> bytes:
 
 
 def unacknowledged(port: int, stream: str, group: str) -> int:
-    """Entries of a Redis stream that a group has taken and not acknowledged, once that is none, or after a second."""
-    until = time.monotonic() + 1
+    """Entries of a Redis stream that a group has taken and not acknowledged, once that is none, or after some seconds.
+
+    A client may gather what it acknowledges for a second.
+    """
+    until = time.monotonic() + 3
     with contextlib.closing(redis.Redis(port=port)) as client:
         while True:
             left = int(client.xpending(stream, group)["pending"])

@@ -32,17 +32,16 @@ def measured() -> dict[str, Any]:
 
 
 def test_it_reports_every_row(measured: dict[str, Any]) -> None:
-    """The RPC rows, the bus, idle cost and start are all there, and nothing was lost or answered twice."""
+    """The RPC rows, the bus and idle cost are all there, and nothing was lost or answered twice."""
     rows = {row["name"]: row for row in measured["rows"]}
-    assert list(rows) == ["rpc-1", "rpc-32", "bus-reading", "nats-out", "redis-in", "idle", "start"]
-    assert [row["problems"] for row in rows.values()] == [[]] * 7
+    assert list(rows) == ["rpc-1", "rpc-32", "bus-reading", "nats-out", "redis-in", "idle"]
+    assert [row["problems"] for row in rows.values()] == [[]] * 6
     assert list(rows["rpc-1"]["candidates"]) == ["naive", "sidecar"]
     assert list(rows["rpc-32"]["candidates"]) == ["naive", "alone", "alone, a client each", "sidecar"]
     for name in ("rpc-1", "rpc-32", "bus-reading"):
         for candidate in rows[name]["candidates"].values():
             assert candidate["done"] > 0
             assert candidate["rate"]["median"] > 0
-    assert rows["start"]["figures"]["ready_ms"] > 0
 
 
 @pytest.mark.parametrize("name", ["nats-out", "redis-in"])
