@@ -206,23 +206,13 @@ class Bus:
         Raises:
             InvalidError: The event cannot be carried.
         """
-        self._publish(event_type, payload, correlation_id, headers, confirmed=False)
+        self._send(*self._encode(event_type, payload, correlation_id, headers), confirmed=False)
 
-    def _publish(
-        self,
-        event_type: str,
-        payload: Any,
-        correlation_id: str | None,
-        headers: Mapping[str, str] | None,
-        *,
-        confirmed: bool,
-    ) -> None:
-        frame, body = self._encode(event_type, payload, correlation_id, headers)
-        self._last_id += 1
-        self._seq += 1
-        self._send(frame, body, confirmed=confirmed)
-
-    def _send(self, frame: bytes, body: bytes, *, confirmed: bool) -> None:
+    def _send(self, frame: bytes, body: bytes, *, confirmed: bool, relayed: bool = False) -> None:
+        """Send an event that `_encode` has made, which takes the next id and number, or one of another bus."""
+        if not relayed:
+            self._last_id += 1
+            self._seq += 1
         sender = self._transport.sender
         if sender is not None and sender.send(frame, body):
             self.stats.published += 1
@@ -368,7 +358,7 @@ class Bus:
         if sender is None or not sender.has_room:
             return False
         if keep is None:
-            self._publish(event_type, payload, None, headers, confirmed=confirmed)
+            self._send(*self._encode(event_type, payload, None, headers), confirmed=confirmed)
         else:
             self._publish_last(event_type, payload, topic=keep[0], owner=keep[1], headers=headers, confirmed=confirmed)
         return True
@@ -404,7 +394,9 @@ class Bus:
         except InvalidError as error:
             self.reject_relayed(event.event_type, source, error.message)
             raise
-        self._send(frame, body, confirmed=confirmed)  # it is dropped where more bytes wait than may ever do
+        self._send(
+            frame, body, confirmed=confirmed, relayed=True
+        )  # it is dropped where more bytes wait than may ever do
         return True
 
     def reject_relayed(self, event_type: str, source: str, why: str, *, overflow: bool = False) -> None:
@@ -493,10 +485,9 @@ class Bus:
         """
         observed = self._listeners.observed or self._watcher is not None
         waits = self._mode == "host" and not observed and not self.listens(event_type)
-        if waits:
-            self._encode(event_type, payload, correlation_id, headers)
-        else:
-            self._publish(event_type, payload, correlation_id, headers, confirmed=confirmed)
+        frame, body = self._encode(event_type, payload, correlation_id, headers)
+        if not waits:
+            self._send(frame, body, confirmed=confirmed)
         self._last_values.keep(
             event_type,
             payload,

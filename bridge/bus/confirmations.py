@@ -94,10 +94,12 @@ class Confirmations:
                     break
                 self._silence(one[0])  # the broker keeps the order, so it comes no more
             self._unindexed = min(self._unindexed, len(sent))
-            if self._times[0][0] <= self._returned:
-                self._forget_times()
-            if self._waiting and self._waiting[0][0] <= self._returned:
-                self._let_leave()
+            can_leave = bool(self._waiting) and self._waiting[0][0] <= self._returned
+            if can_leave or self._times[0][0] <= self._returned:
+                now = self._clock.monotonic()
+                self._forget_times(now)
+                if can_leave:
+                    self._let_leave(now)
         elif self._silent and frame in self._silent:
             self._silent.discard(frame)
 
@@ -108,9 +110,9 @@ class Confirmations:
             self._unindexed -= 1
         return body in self._bodies
 
-    def _forget_times(self) -> None:
+    def _forget_times(self, now: float) -> None:
         """Forget the times of messages that have returned, and note how long the last of them took."""
-        times, now = self._times, self._clock.monotonic()
+        times = self._times
         while times and times[0][0] <= self._returned:
             self._took = now - times.popleft()[1]
         if self._sent and not times:
@@ -144,8 +146,8 @@ class Confirmations:
         self._times.clear()
         self._unindexed = 0
 
-    def _let_leave(self) -> None:
-        waiting, returned, now = self._waiting, self._returned, self._clock.monotonic()
+    def _let_leave(self, now: float) -> None:
+        waiting, returned = self._waiting, self._returned
         while waiting and waiting[0][0] <= returned:
             self._leaving.append((now, *waiting.popleft()))
         self._set_timer()
@@ -200,7 +202,7 @@ class Confirmations:
             self._unindexed = min(self._unindexed, len(self._sent))
             if self._sent and not times:  # those after the last time that is known
                 times.append((self._number, now))
-            self._let_leave()
+            self._let_leave(now)
         if self._sent:
             self._never.set(max(0.001, times[0][1] + _NEVER - now) if self._can_return() else _NEVER, self._give_up)
 

@@ -9,6 +9,8 @@ import msgspec
 from bridge.core.model import Inbound
 from bridge.core.ports import Clock
 
+#: The header with the sender's key, where the protocol has no place of its own for that.
+KEY: Final = "idempotency_key"
 #: How long a message is remembered, in seconds, and how many of one integration at most.
 WINDOW: Final = 600.0
 MOST: Final = 50_000
@@ -56,7 +58,7 @@ class Duplicates:
             before = self._fresh(_name(place, message, position, is_position=True))
             if before is not None and before[2] == _digest(message):
                 return True
-        key = _key(message)
+        key = message.unique or message.headers.get(KEY)
         if key is None:
             return False
         before = self._fresh(_name(place, message, key, is_position=False))
@@ -66,7 +68,7 @@ class Duplicates:
 
     def note(self, place: int, message: Inbound) -> None:
         """Remember a message that was put on the bus."""
-        position, key = message.message_id, _key(message)
+        position, key = message.message_id, message.unique or message.headers.get(KEY)
         if position is None and key is None:
             return
         now = self._clock.monotonic()
@@ -87,7 +89,8 @@ class Duplicates:
 
     def forget(self, place: int, message: Inbound) -> None:
         """Forget a message that was given up: if it is sent again, it is new."""
-        for text, is_position in ((message.message_id, True), (_key(message), False)):
+        key = message.unique or message.headers.get(KEY)
+        for text, is_position in ((message.message_id, True), (key, False)):
             if text is not None:
                 self._seen.pop(_name(place, message, text, is_position=is_position), None)
 
@@ -106,11 +109,6 @@ def _name(place: int, message: Inbound, text: str, *, is_position: bool) -> _Nam
         whole = f"{len(topic)} {topic}{text}".encode(errors="surrogatepass")
         return place, "", hashlib.blake2b(whole, digest_size=32).hexdigest(), is_position
     return place, topic, text, is_position
-
-
-def _key(message: Inbound) -> str | None:
-    """Return the sender's key: the protocol's own one, else the header `idempotency_key`."""
-    return message.unique or message.headers.get("idempotency_key")
 
 
 def _digest(message: Inbound) -> int | None:

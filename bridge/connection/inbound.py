@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import UNSET
 
-from bridge.connection.duplicates import Duplicates
+from bridge.connection.duplicates import KEY, Duplicates
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.fabric import Lease
 from bridge.core.model import MAX_HOP, Inbound, in_trace, parse_hop, trace_of, without_trace
@@ -160,7 +160,9 @@ class Delivery:
     def __call__(self, message: Inbound) -> Awaitable[AckDecision]:
         """Put a message on the bus: at once where there is room and somebody listens, else as soon as there is."""
         self.messages += 1
-        if self._duplicates.has(self._number, message, held=self.held):
+        # Most messages have no name by which they could be known again.
+        named = message.message_id is not None or message.unique is not None or KEY in message.headers
+        if named and self._duplicates.has(self._number, message, held=self.held):
             return AckDecision.ACK
         span = None if self._trace is None else self._trace(message)
         published = False

@@ -6,7 +6,7 @@ their own. By the contract such a value is `invalid`.
 
 import enum
 import functools
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from bridge.core.errors import BridgeError, InvalidError
 
 _LOWEST: Final = -(1 << 63)
 _HIGHEST: Final = (1 << 64) - 1
+_LARGEST: Final = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def check_value(value: Any, name: str, wire: Wire, depth: int, error: type[Bridg
     if type(value) in wire.plain:
         return False
     try:
+        if isinstance(value, msgspec.Struct):  # one of the contract's payloads
+            return _check_fields(value, wire, depth)
         return _check(value, wire, depth)
     except _UnfitError as unfit:
         why = f"nested deeper than {depth} levels" if unfit.why is None else unfit.why
@@ -83,6 +86,8 @@ def _check(value: Any, wire: Wire, room: int) -> bool:
             inside = type(inner)  # most are plain: no call for each
             if inside in plain or (inside is int and _LOWEST <= inner <= _HIGHEST):
                 continue
+            if inside is float and -_LARGEST <= inner <= _LARGEST:
+                continue
             try:
                 found = _check(inner, wire, room - 1) or found
             except _UnfitError as unfit:
@@ -92,9 +97,9 @@ def _check(value: Any, wire: Wire, room: int) -> bool:
         if not _LOWEST <= value <= _HIGHEST:
             raise _UnfitError("integers have at most 64 bit")
     elif kind is float:
-        if not math.isfinite(value):
+        if not -_LARGEST <= value <= _LARGEST:
             raise _UnfitError("neither NaN nor infinity can be sent")
-    elif isinstance(value, msgspec.Struct):  # one of the contract's payloads
+    elif isinstance(value, msgspec.Struct):
         found = _check_fields(value, wire, room)
     elif isinstance(value, enum.Enum):
         if type(value.value) not in plain:
@@ -109,10 +114,10 @@ def _check(value: Any, wire: Wire, room: int) -> bool:
 def _check_fields(value: msgspec.Struct, wire: Wire, room: int) -> bool:
     if room <= 0:
         raise _UnfitError(None)
-    found = False
+    plain, found = wire.plain, False
     for name in _open_fields(type(value)):
         inner = getattr(value, name)
-        if inner is msgspec.UNSET:  # left out
+        if inner is msgspec.UNSET or type(inner) in plain:  # the first is left out
             continue
         try:
             found = _check(inner, wire, room - 1) or found

@@ -73,7 +73,7 @@ class Codec:
             as_text: Where the protocol carries text: what cannot be decoded is returned as text, if it is UTF-8.
         """
         try:
-            return self.decode(data, content_type), {}
+            return self._decode(bytes(data), content_type, "message"), {}
         except ProtocolError as error:
             return _text_or_bytes(data) if as_text else bytes(data), {"codec_error": error.message}
 
@@ -118,7 +118,10 @@ def _encode_msgpack(value: Any, name: str) -> tuple[bytes, str]:
 
 
 def _decode_json(data: bytes, _: str | None, name: str) -> Any:
-    value = json.parse(data, _JSON_DECODER, name)
+    try:
+        value = _JSON_DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        value = json.parse(data, _JSON_DECODER, name)  # it knows what may stand before JSON, and tells what is wrong
     if json.needs_check(data):
         json.check_answer(value, name)
     return value

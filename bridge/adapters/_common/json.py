@@ -57,7 +57,9 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[Any], name: str) -> Any:
 
 def needs_check(body: bytes) -> bool:
     """Return whether JSON could hold what the bus cannot carry; quick, so that most need no walk through the value."""
-    return body.count(b"{") + body.count(b"[") > MAX_DEPTH or _LONG_NUMBER.search(body) is not None
+    # What is nested too deeply has two brackets for each level.
+    may_be_deep = len(body) > 2 * MAX_DEPTH and body.count(b"{") + body.count(b"[") > MAX_DEPTH
+    return may_be_deep or _LONG_NUMBER.search(body) is not None
 
 
 def check_answer(value: Any, name: str) -> None:
