@@ -456,15 +456,15 @@ class IntegrationGateway:
         if event.event_type == self._configuration.bridge.stop_with and event.source != self.source:
             self.stop(f"event {event.event_type}")
             return
-        if self._takes(event.event_type) and self._echoes.is_echo(event):
+        decision = self._dispatcher.router.decide(event.event_type)
+        is_exported = self._fabrics.takes(event.event_type)
+        if (decision.sets_off or is_exported) and self._echoes.is_echo(event):
             self.bus.reject_echo(event.event_type)
             return
-        self._fabrics.on_event(event)
-        self._dispatcher.on_event(event)
-
-    def _takes(self, event_type: str) -> bool:
-        """Return whether an event of this type sets anything off: it is a command, starts a route, or is exported."""
-        return self._dispatcher.takes(event_type) or self._fabrics.takes(event_type)
+        if is_exported:
+            self._fabrics.on_event(event)
+        if decision.sets_off or decision.health:
+            self._dispatcher.on_event(event)
 
     def _sets_off(self, event_type: str) -> bool:
         """Return whether an event of this type, also one of our own, sets off a route or is exported."""

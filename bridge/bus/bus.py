@@ -598,17 +598,24 @@ class Bus:
         if event.source == self._source:
             if not self._passes_own(frame):
                 return
-        elif self._gaps is not None and (missing := self._gaps.missing(event)):
-            self.stats.gaps += 1
-            self.stats.missing += missing
-            source = event.source or ""
-            if source in self._lost or len(self._lost) < MAX_SOURCES:
-                self._lost.add(source, None, missing)
+        else:
+            if event.headers is not None:
+                self._look_for_gap(event)
+            if event.correlation_id is not None and self._transport.receiver is not None:
+                self._transport.receiver.hurry()
         self.stats.received += 1
         try:
             self._on_event(event)
         except BaseException as error:  # noqa: BLE001 - kept, and raised again by `run`
             self._fail(error)
+
+    def _look_for_gap(self, event: Event) -> None:
+        if self._gaps is not None and (missing := self._gaps.missing(event)):
+            self.stats.gaps += 1
+            self.stats.missing += missing
+            source = event.source or ""
+            if source in self._lost or len(self._lost) < MAX_SOURCES:
+                self._lost.add(source, None, missing)
 
     def _passes_own(self, frame: bytes) -> bool:
         passes = self._own_types.get(frame)

@@ -7,9 +7,13 @@ handled from there, in order, until it is empty.
 
 No wake-up is lost. libzmq makes the socket's descriptor readable when another thread queues a command for the socket
 ("there is something to read"), and it stays readable until a call on the socket takes the command. Of the calls made
-here only `connect` and `recv` do that; `setsockopt`, and so `subscribe`, does not, and `send` and `getsockopt(EVENTS)`,
-which do, are not called. After `connect` a read is scheduled. Every read either goes on until `recv` finds nothing,
-which it tells only after it has taken all commands, or schedules the next read.
+here only `connect`, `recv` and `getsockopt(EVENTS)` do that; `setsockopt`, and so `subscribe`, does not, and `send`,
+which does, is not called. After `connect` a read is scheduled. Every read either goes on until `recv` or `EVENTS` tell
+that there is nothing, which they do only after they have taken all commands, or schedules the next read.
+
+Where messages come often, each by itself, and nobody waits for what comes of them, the descriptor is not watched: the
+socket is read every four milliseconds (`core/wakeups.py`). While nobody reads, the broker's thread need not signal each
+message either.
 """
 
 import asyncio
@@ -27,6 +31,7 @@ from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 from bridge.bus.broker_connection import BrokerConnection
 from bridge.bus.rejection import Reason
 from bridge.core.ports import Clock
+from bridge.core.wakeups import INTERVAL, Wakeups
 
 # A batch ends after so many messages, or so many seconds; then other callbacks have their turn.
 _BATCH: Final = 256
@@ -41,6 +46,11 @@ _TAKE_SHARE: Final = 2
 #: Bytes of a message beyond which it is heavy, and goes through the backlog.
 LIGHT: Final = 1024
 _NOBLOCK: Final = int(zmq.NOBLOCK)
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+# After so many messages it is asked whether there is more. From then on `recv` raises in the end, which costs three
+# times as much as to ask once.
+_ASK: Final = 2
 
 
 class Receiver:
@@ -91,6 +101,8 @@ class Receiver:
         self._light = min(LIGHT, max_message)
         self._take_time = _TAKE_TIME
         self._scheduled = False
+        self._wakeups = Wakeups()
+        self._interval: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
 
@@ -139,6 +151,7 @@ class Receiver:
         if self._socket is not None:
             if self.connection is not None:
                 self.connection.stop()
+            self._watch()
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close(0)
             self._socket = None
@@ -146,6 +159,10 @@ class Receiver:
     def _rebuild(self) -> None:
         self._shut()
         self.open()
+
+    def hurry(self) -> None:
+        """See `transport.MessageReceiver.hurry`."""
+        self._wakeups.awaited()
 
     def _read_soon(self) -> None:
         """Schedule the next read for after the other callbacks, once: the descriptor may be readable in each turn."""
@@ -170,6 +187,7 @@ class Receiver:
             return
         recv, light, on_message = socket.recv, self._light, self._on_message
         until = time.monotonic() + _BATCH_TIME
+        count = 0
         try:
             for count in range(1, _BATCH + 1):
                 first = recv(_NOBLOCK, False)
@@ -182,13 +200,36 @@ class Receiver:
                         self._catch_up(socket)
                         return
                     on_message(first.bytes, second.bytes)
-                if count % _CHECK_EVERY == 0 and time.monotonic() > until:
-                    break
                 if self._socket is not socket:
                     return
+                if count <= _ASK:
+                    if not int(socket.get(_EVENTS)) & _POLLIN:
+                        self._await_more(count)
+                        return
+                elif count % _CHECK_EVERY == 0 and time.monotonic() > until:
+                    break
         except zmq.Again:
+            self._await_more(count - 1)
             return
         self._read_soon()
+
+    def _await_more(self, found: int) -> None:
+        """Read again when there is something, or after an interval; `found`: how many messages there were now."""
+        watched = self._interval is None
+        self._wakeups.read(found, time.monotonic())
+        if self._wakeups.in_intervals:
+            if self._socket is not None and watched:
+                self._loop.remove_reader(self._socket.fileno())
+            self._interval = self._loop.call_later(INTERVAL, self._read)
+        else:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Be called whenever there is something to read."""
+        if self._interval is not None and self._socket is not None:
+            self._interval.cancel()
+            self._interval = None
+            self._loop.add_reader(self._socket.fileno(), self._read)
 
     def _catch_up(self, socket: "zmq.Socket[bytes]") -> None:
         """Move all messages into the backlog, then handle messages from it for a while."""

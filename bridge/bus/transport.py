@@ -70,6 +70,10 @@ class MessageReceiver(Protocol):
         """Undo one `subscribe`."""
         ...
 
+    def hurry(self) -> None:
+        """Read the next messages as soon as they come: somebody waits for what comes of the one that is handled."""
+        ...
+
     def close(self) -> None:
         """Stop reading; idempotent. Messages that were not handled are lost."""
         ...

@@ -131,12 +131,15 @@ class Literal(Expression):
 class PathExpression(Expression):
     """A plain path into the message, as in `event.payload.items[0].id`."""
 
-    __slots__ = ("_field", "_get", "_indexed", "_root", "_steps")
+    __slots__ = ("_attribute", "_field", "_get", "_indexed", "_root", "_steps")
 
     def __init__(self, text: str, root: str, steps: tuple[str | int, ...]) -> None:
         super().__init__(text)
         self._root = root
         self._field = str(steps[0]) if steps else ""
+        # Where the root object has the value as it is, one look gets it.
+        plain = self._field not in {"", "segments", "headers"}
+        self._attribute = FIELDS[root][self._field] if plain else None
         self._get = _getter(root, self._field)
         self._steps = steps[1:]
         self._indexed = any(isinstance(step, int) for step in self._steps)
@@ -149,7 +152,11 @@ class PathExpression(Expression):
     def evaluate(self, scope: Scope) -> Any:
         """See `Expression.evaluate`."""
         try:
-            value = self._get(scope[self._root])
+            carrier = scope[self._root]
+            if self._attribute is None or carrier.__class__ is dict:
+                value = self._get(carrier)
+            else:
+                value = getattr(carrier, self._attribute)
             if self._indexed:
                 return self._walk(value)
             for step in self._steps:

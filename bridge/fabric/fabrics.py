@@ -122,7 +122,8 @@ class Fabrics:
 
     def takes(self, event_type: str) -> bool:
         """Return whether events of this type are exported."""
-        return any(fabric.exporter.takes(event_type) for fabric in self._fabrics.values())
+        # Asked for each event, and hardly any bridge has a fabric.
+        return bool(self._fabrics) and any(fabric.exporter.takes(event_type) for fabric in self._fabrics.values())
 
     def _takes_beside(self, name: str, event_type: str) -> bool:
         """Return whether another fabric than this one exports events of a type."""

@@ -18,8 +18,9 @@ _EARLY: Final = 0.001
 class Attempts:
     """Runs attempts. They begin in the order of `start`, whether they need a task or not.
 
-    One timer serves all that have the usual time limit, because they end in the order in which they began. An attempt
-    with a shorter limit, since its caller has less time, has a timer of its own.
+    One timer serves all that have the usual time limit, because they end in the order in which they began. It stays
+    set when the last one has ended: where they come one by one, to cancel it and set it again would cost more than all
+    else here. An attempt with a shorter limit, since its caller has less time, has a timer of its own.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Attempts:
         return iter((*self._usual, *self._others))
 
     def start(self, attempt: RunningAttempt) -> None:
-        """Begin an attempt and its time limit. It may have ended when this returns."""
+        """Begin an attempt, in a task where it needs one, and its time limit. It may have ended when this returns."""
         if attempt.limit >= self._limit:
             self._usual[attempt] = None
             if not self._timer.is_set:
@@ -77,18 +78,30 @@ class Attempts:
             attempt.timer.set(attempt.limit, partial(self._expire, attempt))
         if self._not_entered:
             self._start_task(attempt, None)
+            return
+        try:
+            work = attempt.call.begin(attempt)
+        except BridgeError as error:
+            attempt.set_exception(error)
+        except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
+            if not attempt.done():
+                attempt.close()
+                self._give_up(attempt, False)
+            self._on_bug(bug)
         else:
-            self._begin(attempt)
+            if work is not None:
+                self._start_task(attempt, work)
 
     def remove(self, attempt: RunningAttempt) -> None:
-        """Remove an attempt that has ended, and cancel its time limit."""
-        if self._usual.pop(attempt, attempt) is None:
-            if not self._usual:
-                self._timer.cancel()
-        else:
+        """Remove an attempt that has ended, and with it its time limit."""
+        if self._usual.pop(attempt, attempt) is not None:
             del self._others[attempt]
             if attempt.timer is not None:
                 attempt.timer.cancel()
+
+    def close(self) -> None:
+        """Cancel the timer. Call it when none runs any more."""
+        self._timer.cancel()
 
     def cancel(self, attempt: RunningAttempt) -> None:
         """Cancel an attempt: it is given up at once; where it has a task, when that has ended or is abandoned."""
@@ -112,21 +125,6 @@ class Attempts:
             self._drop(attempt)
 
     # --- begin and end
-
-    def _begin(self, attempt: RunningAttempt) -> None:
-        """Begin an attempt, in a task where it needs one. It may have ended when this returns."""
-        try:
-            work = attempt.call.begin(attempt)
-        except BridgeError as error:
-            attempt.set_exception(error)
-        except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
-            if not attempt.done():
-                attempt.close()
-                self._give_up(attempt, False)
-            self._on_bug(bug)
-        else:
-            if work is not None:
-                self._start_task(attempt, work)
 
     def _start_task(self, attempt: RunningAttempt, work: Coroutine[Any, Any, Any] | None) -> None:
         """Run `work` in a task. None: the attempt begins there, after the tasks that have not made their first step."""

@@ -51,6 +51,7 @@ from bridge.resilience.report import Report, shed_reports
 from bridge.resilience.retry import Retries
 
 # Each call passes these stages; before Python 3.12 looking a member up costs as much as moving an operation.
+_PENDING: Final = Stage.PENDING
 _QUEUED: Final = Stage.QUEUED
 _IN_FLIGHT: Final = Stage.IN_FLIGHT
 _SUCCEEDED: Final = Stage.SUCCEEDED
@@ -134,13 +135,17 @@ class Guard:
         passed (`deadline`).
         """
         now = call.started = self._clock.monotonic()
+        deadline = call.operation.deadline
         if call.operation.durable:
-            self.accounting.move(Stage.PENDING, Stage.QUEUED)
+            self.accounting.move(_PENDING, _QUEUED)
         else:
             self.accounting.accept(_QUEUED)
-        error = self._refusal(call, now)
-        if error is not None:
-            self._end(call, error)
+        if not self._accepting:
+            self._end(call, stopping_error())
+        elif deadline is not None and deadline <= now:
+            self._end(call, call.expired())
+        elif not self.breaker.allows():
+            self._end(call, self._circuit_open(call))
         elif self._losses.known and self._losses.is_suspect(call):
             self._wait_alone(call)
         elif self._limiter.try_start():
@@ -149,14 +154,6 @@ class Guard:
             self._end(call, OverloadedError("too many operations are waiting already"))
         else:
             self._wait(call)
-
-    def _refusal(self, call: GuardedCall, now: float) -> BridgeError | None:
-        deadline = call.operation.deadline
-        if not self._accepting:
-            return stopping_error()
-        if deadline is not None and deadline <= now:
-            return call.expired()
-        return None if self.breaker.allows() else self._circuit_open(call)
 
     @property
     def accepting(self) -> bool:
@@ -231,6 +228,7 @@ class Guard:
     def close(self) -> None:
         """Report what was shed and not yet reported, and cancel all timers. Call it when idle."""
         self._shed.flush()
+        self._running.close()
         self.breaker.close()
         self._limiter.close()
 
@@ -238,11 +236,11 @@ class Guard:
 
     def _start(self, call: GuardedCall, now: float) -> None:
         """Begin an attempt in the slot that the call has; or give the slot back and end the call."""
-        limit = self._timeout
-        if call.operation.deadline is not None:
-            limit = min(limit, call.operation.deadline - now)
-        away = call.away() if call.operation.durable else None
-        permit = self.breaker.admit(call.operation, limit) if limit > 0 and away is None else None
+        operation, limit = call.operation, self._timeout
+        if operation.deadline is not None:
+            limit = min(limit, operation.deadline - now)
+        away = call.away() if operation.durable else None
+        permit = self.breaker.admit(operation, limit) if limit > 0 and away is None else None
         if permit is None:
             self._limiter.release(unused=True)
             self._end(call, call.expired() if limit <= 0 else away or self._circuit_open(call))

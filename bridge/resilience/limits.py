@@ -87,9 +87,14 @@ class Limiter(Generic[Waiter]):
 
     def try_start(self) -> bool:
         """Take a slot; return False where none is free, the rate does not allow it, others wait, or it is paused."""
-        if not self._ready():
+        if self._free <= 0 or self._waiting or self._shut:
             return False
-        self._take()
+        if self._rate is not None:
+            now = self._clock.monotonic()
+            if self._rate.wait(now):
+                return False
+            self._rate.take(now)
+        self._free -= 1
         return True
 
     def wait(self, waiter: Waiter) -> None:

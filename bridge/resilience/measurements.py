@@ -110,9 +110,11 @@ class Measurements:
 
     def succeeded(self, operation: Operation, seconds: float) -> None:
         """Count an operation that ended with a result, `seconds` after it was accepted."""
-        self._duration(operation.name, seconds)
+        durations = self.durations.get(operation.name)
+        (durations or self._durations_of(operation.name)).add(seconds)
         if operation.route is not None:
-            self._route(operation.route).succeeded += 1
+            sums = self.routes.get(operation.route)
+            (sums or self._sums_of(operation.route)).succeeded += 1
 
     def ended(self, operation: Operation, outcome: Outcome, at: int) -> None:
         """Count an operation that ended with an error, and remember it where it had an attempt.
@@ -127,9 +129,9 @@ class Measurements:
             return
         self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
         if operation.route is not None:
-            self._route(operation.route).failed += 1
+            self._sums_of(operation.route).failed += 1
         if outcome.attempts:
-            self._duration(operation.name, outcome.duration_ms / 1000)
+            self._durations_of(operation.name).add(outcome.duration_ms / 1000)
             self.failed.append(_remembered(operation, outcome, error.to_wire(), at))
 
     def circuit_changed(self, state: CircuitState, error: ErrorObject | None, at: int) -> None:
@@ -139,13 +141,13 @@ class Measurements:
             CircuitMoment(at=at, state=state, error=None if error is None else error.shortened(_MOST_TEXT))
         )
 
-    def _duration(self, name: str, seconds: float) -> None:
+    def _durations_of(self, name: str) -> Histogram:
         found = self.durations.get(name)
         if found is None:
             found = self.durations[name] = Histogram()
-        found.add(seconds)
+        return found
 
-    def _route(self, name: str) -> RouteSums:
+    def _sums_of(self, name: str) -> RouteSums:
         found = self.routes.get(name)
         if found is None:
             if len(self.routes) >= _MOST_ROUTES:

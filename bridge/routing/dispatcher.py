@@ -23,7 +23,6 @@ from bridge.core.model import (
     CONTROLS,
     DEAD_LETTER_OPERATIONS,
     MAX_HOP,
-    Command,
     Empty,
     Event,
     Match,
@@ -36,6 +35,7 @@ from bridge.core.ports import Clock
 from bridge.core.responder import Answer, Responder, outcome_of
 from bridge.outbox import Outbox
 from bridge.routing.idempotency import AnswerMemory, Asker, Key, key_of
+from bridge.routing.operations import operation_of
 from bridge.routing.peers import Peers
 from bridge.routing.plan import RoutePlan
 from bridge.routing.ports import Controls, EventBus
@@ -44,7 +44,6 @@ from bridge.routing.router import (
     Router,
     check_empty,
     deadline_of,
-    operation_of,
     parse_command,
     parse_forget_node,
     parse_inspect,
@@ -89,24 +88,19 @@ class Dispatcher:
         self._memory = AnswerMemory(clock)
         self._peers = Peers(source, clock)
 
-    def takes(self, event_type: str) -> bool:
-        """Return whether an event of this type is a command or starts a route."""
-        decision = self.router.decide(event_type)
-        return decision.addressee is not None or bool(decision.routes)
-
     def on_event(self, event: Event) -> None:
         """Execute the command that the event is, or the routes that it matches. Raises nothing: errors are answered."""
         decision = self.router.decide(event.event_type)
         if decision.health:
             self._peers.learn(event)
-        if decision.addressee is None and not decision.routes:
+        if not decision.sets_off:
             return
         if event.correlation_id is not None and decision.unanswerable:
             self._bus.reject_unanswerable(event.event_type)
         elif decision.addressee is not None:
             if event.source != self._source and self._crosses(event):
                 self._command(event, decision.addressee)
-        elif not event.is_repeated(self._source) and self._crosses(event):
+        elif event.headers is None or (not event.is_repeated(self._source) and self._crosses(event)):
             for plan in decision.routes:
                 self._route(event, plan)
 
@@ -191,7 +185,8 @@ class Dispatcher:
             self._control(operation_of(event, operation, name, _NOTHING), connection, caller)
         else:
             command = parse_command(operation, event)
-            deadline = self._deadline(event, command)
+            timeout_ms = command.timeout_ms if type(command) is Request else None
+            deadline = self._deadline(event, timeout_ms)
             connection.submit(operation_of(event, operation, name, command, deadline=deadline), caller.done)
 
     def _control(self, operation: Operation, connection: Connection, caller: "_Asker") -> None:
@@ -293,9 +288,9 @@ class Dispatcher:
         caller: _Caller | None = None
         try:
             event.check()
-            if not plan.applies(scope):
+            if route.where is not None and not plan.applies(scope):
                 return
-            if route.durable:
+            if plan.durable:
                 self._accept(event, plan, scope)
                 return
             if plan.needs_outcome or event.correlation_id is not None or event.headers is not None:
@@ -304,7 +299,7 @@ class Dispatcher:
                     return
             connection = self._connection(route.integration)
             done: Done = self._report_failure if caller is None else caller.done
-            connection.submit(self._planned(event, plan, scope), done)
+            connection.submit(plan.operation(event, scope, self._deadline(event)), done)
         except BridgeError as error:
             operation = operation_of(event, route.operation, route.integration, _NOTHING, route=route)
             (caller or _Caller(self, event, plan, None)).done(operation, Outcome(error=error))
@@ -314,12 +309,8 @@ class Dispatcher:
         if self.stopping:
             raise StoppingError("the bridge is stopping")
         emit = plan.emitted_type(scope) if plan.emits else None
-        self._outbox.accept(event, self._planned(event, plan, scope), emit=emit, receipts=plan.route.receipts)
-
-    def _planned(self, event: Event, plan: RoutePlan, scope: Scope) -> Operation:
-        route, command, key = plan.route, plan.command(scope), plan.key(scope)
-        deadline = self._deadline(event, command)
-        return operation_of(event, route.operation, route.integration, command, deadline=deadline, route=route, key=key)
+        operation = plan.operation(event, scope, self._deadline(event))
+        self._outbox.accept(event, operation, emit=emit, receipts=plan.route.receipts)
 
     def _report_failure(self, operation: Operation, outcome: Outcome) -> None:
         """Report the failure of an operation whose outcome nobody waits for."""
@@ -336,8 +327,7 @@ class Dispatcher:
             raise StoppingError(f"integration {name!r} is being replaced")
         return connection
 
-    def _deadline(self, event: Event, command: Command) -> float | None:
-        timeout_ms = command.timeout_ms if type(command) is Request else None
+    def _deadline(self, event: Event, timeout_ms: int | None = None) -> float | None:
         if timeout_ms is None and event.headers is None:
             return None
         return deadline_of(event, timeout_ms, now=self._clock.monotonic(), wall_ms=self._clock.wall_ms())

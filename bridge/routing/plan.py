@@ -4,6 +4,7 @@ The same event always gives the same command; nothing here does input or output.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -11,7 +12,8 @@ import msgspec
 from bridge.config import Expression, Route, Scope
 from bridge.core.errors import InvalidError
 from bridge.core.event_type import to_emitted_type
-from bridge.core.model import Command, Enqueue, Publish, Request
+from bridge.core.model import Command, Enqueue, Event, Operation, Publish, Request
+from bridge.routing.operations import operation_of
 
 Argument = Callable[[Scope], Any]
 """Returns an argument for an event; raises InvalidError where that fails, or the operation does not take the value."""
@@ -26,15 +28,33 @@ class RoutePlan:
             event, or gives a value that the operation does not take.
         emits: Whether the result is emitted as an event.
         needs_outcome: Whether each outcome is emitted, for any event: by `emit` or as a receipt.
+        durable: Whether its events go through the outbox.
     """
 
-    __slots__ = ("command", "emits", "needs_outcome", "route")
+    __slots__ = ("command", "durable", "emits", "needs_outcome", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.command: Callable[[Scope], Command] = _COMMANDS[route.operation](route)
         self.emits = route.emit is not None
         self.needs_outcome = self.emits or route.receipts
+        self.durable = route.durable
+
+    def operation(self, event: Event, scope: Scope, deadline: float | None) -> Operation:
+        """Return the operation for an event.
+
+        Args:
+            event: The event.
+            scope: The event, as expressions see it.
+            deadline: Monotonic time in seconds; None for no limit.
+
+        Raises:
+            InvalidError: An expression fails on this event, or gives a value that the operation does not take.
+        """
+        route = self.route
+        command = self.command(scope)
+        key = None if route.key is None else self.key(scope)
+        return operation_of(event, route.operation, route.integration, command, deadline=deadline, route=route, key=key)
 
     def applies(self, scope: Scope) -> bool:
         """Return whether the route's `where` is true, or there is none.
@@ -77,44 +97,62 @@ class RoutePlan:
         raise InvalidError(f"key: expected text or a whole number, got {type(value).__name__}")
 
 
+class _Same:
+    """An argument that is the same for each event."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _maker(kind: type[Command], **arguments: Argument | _Same) -> Callable[[Scope], Command]:
+    """Return what makes a command of this kind; what is the same for each event is put in once."""
+    make = partial(kind, **{name: given.value for name, given in arguments.items() if isinstance(given, _Same)})
+    varying = [(name, given) for name, given in arguments.items() if not isinstance(given, _Same)]
+    if len(varying) == 1:  # nearly always
+        name, argument = varying[0]
+        return lambda scope: make(**{name: argument(scope)})
+    return lambda scope: make(**{name: argument(scope) for name, argument in varying})
+
+
 def _request(route: Route) -> Callable[[Scope], Command]:
-    method, params = _text(route.method, "method"), _value(route.params, msgspec.UNSET)
-    return lambda scope: Request(method=method(scope), params=params(scope))
+    return _maker(Request, method=_text(route.method, "method"), params=_value(route.params, msgspec.UNSET))
 
 
 def _publish(route: Route) -> Callable[[Scope], Command]:
-    topic, message = _text(route.topic, "topic"), _value(route.message, None)
-    qos, retain = _checked(route.qos, _qos), _checked(route.retain, lambda value: _truth(value, "retain"), unset=False)
-    return lambda scope: Publish(topic=topic(scope), message=message(scope), qos=qos(scope), retain=retain(scope))
+    return _maker(
+        Publish,
+        topic=_text(route.topic, "topic"),
+        message=_value(route.message, None),
+        qos=_checked(route.qos, _qos),
+        retain=_checked(route.retain, lambda value: _truth(value, "retain"), unset=False),
+    )
 
 
 def _enqueue(route: Route) -> Callable[[Scope], Command]:
-    queue, message = _text(route.queue, "queue"), _value(route.message, None)
-    return lambda scope: Enqueue(queue=queue(scope), message=message(scope))
+    return _maker(Enqueue, queue=_text(route.queue, "queue"), message=_value(route.message, None))
 
 
 _COMMANDS: Final = {"request": _request, "publish": _publish, "enqueue": _enqueue}
 
 
-def _value(expression: Expression | None, unset: Any) -> Argument:
-    return (lambda _: unset) if expression is None else expression.evaluate
+def _value(expression: Expression | None, unset: Any) -> Argument | _Same:
+    return _Same(unset) if expression is None else expression.evaluate
 
 
-def _checked(expression: Expression | None, check: Callable[[Any], Any], *, unset: Any = None) -> Argument:
+def _checked(expression: Expression | None, check: Callable[[Any], Any], *, unset: Any = None) -> Argument | _Same:
     if expression is None:
-        return lambda _: unset
+        return _Same(unset)
     if expression.constant:
-        value = expression.evaluate({})
         try:
-            checked = check(value)
+            return _Same(check(expression.evaluate({})))
         except InvalidError:
             pass  # the error must come for each event
-        else:
-            return lambda _: checked
     return lambda scope: check(expression.evaluate(scope))
 
 
-def _text(expression: Expression | None, where: str) -> Argument:
+def _text(expression: Expression | None, where: str) -> Argument | _Same:
     def check(value: Any) -> str:
         if not isinstance(value, str) or not value:
             raise InvalidError(f"{where}: expected text, got {type(value).__name__}")

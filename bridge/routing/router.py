@@ -23,7 +23,6 @@ from bridge.core.model import (
     BRIDGE_OPERATIONS,
     CONTROLS,
     OPERATIONS,
-    Cause,
     Command,
     Empty,
     Event,
@@ -31,7 +30,6 @@ from bridge.core.model import (
     Inspect,
     Letters,
     Match,
-    Operation,
     Reload,
 )
 from bridge.core.near import did_you_mean
@@ -67,12 +65,14 @@ class Decision(msgspec.Struct, frozen=True):
         routes: The routes that match, in the order of the configuration.
         health: Whether it is a `health.*` event.
         unanswerable: Whether it leads to something, but the type of the response would be too long for the bus.
+        sets_off: Whether it is a command or starts a route.
     """
 
     addressee: Addressee | None
     routes: tuple[RoutePlan, ...]
     health: bool = False
     unanswerable: bool = False
+    sets_off: bool = True
 
 
 class Router:
@@ -106,7 +106,8 @@ class Router:
         if head == "bridge" and rest:
             return Decision(self._bridge(rest), (), unanswerable=too_long)
         routes = tuple(plan for wanted, plan in self._routes if wanted.matches(event_type))
-        return Decision(None, routes, health=head == "health", unanswerable=too_long and bool(routes))
+        starts = bool(routes)
+        return Decision(None, routes, health=head == "health", unanswerable=too_long and starts, sets_off=starts)
 
     def _bridge(self, operation: str) -> Addressee:
         problem: BridgeError | None = None
@@ -242,11 +243,6 @@ def parse_reload(operation: str, event: Event) -> Reload:
         raise InvalidError(f"{operation}: {error}") from None
 
 
-def cause_of(event: Event) -> Cause:
-    """Return the part of an event that resilience events contain."""
-    return Cause(event.source, event.id, event.event_type)
-
-
 def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: int) -> float | None:
     """Return the earlier of `timeout_ms` and the header `deadline_ms`, in monotonic seconds; None for no limit.
 
@@ -271,39 +267,3 @@ def deadline_of(event: Event, timeout_ms: int | None, *, now: float, wall_ms: in
             raise InvalidError(f"headers.deadline_ms: {header[:40]!r} is not a Unix time in milliseconds")
         limits.append(now + (int(header) - wall_ms) / 1000)
     return min(limits)
-
-
-def operation_of(
-    event: Event,
-    name: str,
-    integration: str,
-    command: Command,
-    *,
-    deadline: float | None = None,
-    route: Route | None = None,
-    key: str | None = None,
-) -> Operation:
-    """Return the operation that an event asks for.
-
-    Args:
-        event: The event.
-        name: The operation's name.
-        integration: The integration's label.
-        command: The checked arguments.
-        deadline: Monotonic time in seconds; None for no limit.
-        route: The route that asks for it; None for a command.
-        key: The route's ordering key; None where it has none.
-    """
-    return Operation(
-        integration=integration,
-        name=name,
-        command=command,
-        cause=cause_of(event),
-        correlation_id=event.correlation_id,
-        deadline=deadline,
-        idempotency_key=event.header("idempotency_key"),
-        headers=event.headers,
-        route=None if route is None else route.name,
-        key=key,
-        hop=event.hop,
-    )

@@ -150,6 +150,9 @@ class MemoryReceiver:
         self._sort()
         self._broker.unsubscribed(_bytes(prefix))
 
+    def hurry(self) -> None:
+        """See `MessageReceiver.hurry`. Messages come at once here."""
+
     def close(self) -> None:
         """See `MessageReceiver.close`."""
         self._reads = False

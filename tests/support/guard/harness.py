@@ -62,6 +62,13 @@ class GuardHarness:
             self.events.append(("failed", {"attempts": outcome.attempts, "error": wire(outcome.error)}, about.cause.id))
 
     @property
+    def timers(self) -> int:
+        """How many timers wait, but for the one of the usual time limit, which stays set when no attempt runs."""
+        waiting = self.clock.timers
+        usual = self.guard._running._timer.is_set
+        return waiting - (usual and not self.guard.accounting.in_flight)
+
+    @property
     def reports(self) -> list[str]:
         """The kinds of reports, in order, without payloads."""
         return [what for what, _, _ in self.events]

@@ -1,5 +1,6 @@
 """Messages are read from the pipe and through the backlog, in one order."""
 
+import asyncio
 from typing import Self
 
 import pytest
@@ -100,3 +101,33 @@ async def test_what_comes_on_top_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         assert reading.got[:5] == bodies[:5]
         assert reading.got == sorted(reading.got)
         assert len(reading.large) == len(bodies)
+
+
+async def test_none_is_lost_where_they_are_read_in_intervals() -> None:
+    """Messages that come often, each by itself, are read together, in order; what follows a pause is read, too."""
+    with Reading() as reading:
+        bodies = [b"%06d" % number for number in range(300)]
+        for body in bodies:
+            reading.send(body)
+            await asyncio.sleep(0.0005)
+        await until(lambda: len(reading.got) == 300)
+        await asyncio.sleep(0.05)
+        reading.send(b"last")
+        await until(lambda: len(reading.got) == 301)
+        assert reading.got == [*bodies, b"last"]
+
+
+async def test_closed_and_opened_again_between_two_intervals() -> None:
+    """A receiver that was reading in intervals reads nothing after its end, and reads on once it is open again."""
+    with Reading() as reading:
+        for number in range(100):
+            reading.send(b"%06d" % number)
+            await asyncio.sleep(0.0005)
+        reading.receiver.close()
+        count = len(reading.got)
+        reading.send(b"lost")
+        await asyncio.sleep(0.02)
+        assert len(reading.got) == count
+        reading.receiver.open()
+        reading.send(b"new")
+        await until(lambda: reading.got[-1] == b"new")

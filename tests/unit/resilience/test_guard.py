@@ -51,7 +51,7 @@ async def test_success() -> None:
     assert (outcome.ok, outcome.result, outcome.attempts, outcome.history) == (True, {"a": 1}, 1, ())
     assert guarded.events == []
     assert numbers(guarded) == {"accepted": 1, "succeeded": 1}
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
 
 
 async def test_retry_then_success() -> None:
@@ -285,7 +285,7 @@ async def test_one_timer_for_many_attempts() -> None:
     for number in range(10):
         tasks.append(await guarded.start(number))
         await guarded.clock.advance(0.1)
-    assert guarded.clock.timers == 1
+    assert guarded.timers == 1
     await guarded.end(0, "ok")
     await guarded.end(5, "ok")
     for number, task in enumerate(tasks):
@@ -294,7 +294,7 @@ async def test_one_timer_for_many_attempts() -> None:
             assert not task.done(), number
             await guarded.clock.advance(0.001)
             assert task.result().duration_ms == pytest.approx(2000)
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
 
 
 @pytest.mark.parametrize("order", [("no", "now"), ("now", "no")])

@@ -207,7 +207,7 @@ async def test_cancel_during_an_attempt() -> None:
     sums = guarded.guard.accounting
     assert (sums.accepted, sums.count(Stage.FAILED), sums.count(Stage.SUCCEEDED)) == (2, 1, 1)
     assert guarded.events == []
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
 
 
 async def test_cancel_in_the_queue() -> None:
@@ -220,7 +220,7 @@ async def test_cancel_in_the_queue() -> None:
     await guarded.end(1)
     await guarded.end(3, "ok")
     assert third.result().ok
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
 
 
 async def test_cancel_with_a_slot_just_handed_over() -> None:
@@ -252,7 +252,7 @@ async def test_cancel_all() -> None:
     sums = guarded.guard.accounting
     assert (sums.accepted, sums.count(Stage.FAILED), sums.open) == (4, 4, 0)
     assert guarded.reports == ["retry"]
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
     error = (await guarded.run(script("ok"))).error
     assert error is not None
     assert error.kind == "stopping"
@@ -263,9 +263,9 @@ async def test_cancel_during_backoff() -> None:
     guarded = GuardHarness(retry={"initial_delay": "10s"})
     task = await guarded.start(1)
     await guarded.end(1, DOWN)
-    assert guarded.clock.timers == 1
+    assert guarded.timers == 1
     await cancel(task)
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
     sums = guarded.guard.accounting
     assert (sums.count(Stage.FAILED), sums.open) == (1, 0)
 
@@ -279,7 +279,7 @@ async def test_close_leaves_no_timer() -> None:
     await guarded.end(1, DOWN)
     guarded.guard.close()
     assert [payload["count"] for payload in guarded.payloads("shed")] == [1, 2]
-    assert guarded.clock.timers == 0
+    assert guarded.timers == 0
 
 
 async def test_settings_that_change_while_operations_run() -> None:

@@ -6,7 +6,8 @@ import pytest
 from bridge.config import Literal, Route
 from bridge.core.errors import InvalidError
 from bridge.core.model import Event, Request
-from bridge.routing.router import Router, deadline_of, operation_of, parse_command
+from bridge.routing.operations import operation_of
+from bridge.routing.router import Router, deadline_of, parse_command
 
 
 def event(event_type: str = "order.created", payload: object = None, **fields: object) -> Event:
