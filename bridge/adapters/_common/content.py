@@ -7,7 +7,7 @@ bytes are JSON where they parse as such, else text where they are UTF-8, else th
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -22,30 +22,41 @@ MSGPACK: Final = "application/msgpack"
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
 
+#: What an error's message calls a value, unless something else is said.
+_MESSAGE: Final = "message"
+
 #: The content types of MessagePack that are in use.
 MSGPACK_TYPES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
 
 
+class Encode(Protocol):
+    """Encodes a value; returns its bytes and their content type."""
+
+    def __call__(self, value: Any, name: str = ...) -> tuple[bytes, str]:
+        """Encode a value.
+
+        Args:
+            value: A value of JSON's data model, or bytes.
+            name: What an error's message calls the value; "message" by default.
+
+        Raises:
+            InvalidError: The codec cannot carry it; the message has the path to the part that it cannot carry.
+        """
+        ...
+
+
 class Codec:
-    """Encodes values to bytes and decodes bytes to values. Neither direction changes a value silently."""
+    """Encodes values to bytes and decodes bytes to values. Neither direction changes a value silently.
+
+    Attributes:
+        encode: Encodes a value; see `Encode`.
+    """
 
     def __init__(self, name: CodecName = "auto") -> None:
         """Choose the codec; `name` is the configuration's `codec`."""
         self.name = name
-        self._encode = _ENCODERS[name]
+        self.encode = _ENCODERS[name]
         self._decode = _DECODERS[name]
-
-    def encode(self, value: Any, name: str = "message") -> tuple[bytes, str]:
-        """Encode a value; return its bytes and their content type.
-
-        Args:
-            value: A value of JSON's data model, or bytes.
-            name: What an error's message calls the value.
-
-        Raises:
-            InvalidError: This codec cannot carry it; the message has the path to the part that it cannot carry.
-        """
-        return self._encode(value, name)
 
     def decode(self, data: bytes | bytearray, content_type: str | None = None, name: str = "message") -> Any:
         """Decode bytes.
@@ -85,12 +96,11 @@ def _text_or_bytes(data: bytes | bytearray) -> str | bytes:
         return bytes(data)
 
 
-def _encode_json(value: Any, name: str) -> tuple[bytes, str]:
-    json.check_value(value, name)
+def _encode_json(value: Any, name: str = _MESSAGE) -> tuple[bytes, str]:
     return json.encode(value, name), JSON
 
 
-def _encode_text(value: Any, name: str) -> tuple[bytes, str]:
+def _encode_text(value: Any, name: str = _MESSAGE) -> tuple[bytes, str]:
     if not isinstance(value, str):
         raise InvalidError(f'{name}: codec "text" carries strings only, not {type(value).__name__}')
     try:
@@ -99,17 +109,17 @@ def _encode_text(value: Any, name: str) -> tuple[bytes, str]:
         raise InvalidError(f"{name}: text with half of a surrogate pair cannot be UTF-8") from None
 
 
-def _encode_auto(value: Any, name: str) -> tuple[bytes, str]:
-    return _encode_text(value, name) if isinstance(value, str) else _encode_json(value, name)
+def _encode_auto(value: Any, name: str = _MESSAGE) -> tuple[bytes, str]:
+    return _encode_text(value, name) if isinstance(value, str) else (json.encode(value, name), JSON)
 
 
-def _encode_bytes(value: Any, name: str) -> tuple[bytes, str]:
+def _encode_bytes(value: Any, name: str = _MESSAGE) -> tuple[bytes, str]:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise InvalidError(f'{name}: codec "bytes" carries bytes only, not {type(value).__name__}')
     return bytes(value), BYTES
 
 
-def _encode_msgpack(value: Any, name: str) -> tuple[bytes, str]:
+def _encode_msgpack(value: Any, name: str = _MESSAGE) -> tuple[bytes, str]:
     values.check_value(value, name, values.MSGPACK, json.MAX_DEPTH)
     try:
         return msgspec.msgpack.encode(value), MSGPACK
@@ -166,11 +176,10 @@ def _decode_auto(data: bytes, content_type: str | None, name: str) -> Any:
     return data
 
 
-_Encode = Callable[[Any, str], tuple[bytes, str]]
 _Decode = Callable[[bytes, str | None, str], Any]
 
 _JSON_DECODER: Final = msgspec.json.Decoder(Any)
-_ENCODERS: Final[dict[CodecName, _Encode]] = {
+_ENCODERS: Final[dict[CodecName, Encode]] = {
     "auto": _encode_auto,
     "json": _encode_json,
     "msgpack": _encode_msgpack,

@@ -12,6 +12,7 @@ from bridge.core.errors import InvalidError, ProtocolError
 MAX_DEPTH: Final = 30
 #: What some programs write before UTF-8.
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_ENCODE: Final = msgspec.json.Encoder().encode
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 
 
@@ -21,11 +22,24 @@ def check_value(value: Any, name: str) -> None:
 
 
 def encode(value: Any, name: str) -> bytes:
+    """Encode a value, if JSON can carry it exactly; `name` is what an error's message calls it. Raises InvalidError."""
+    values.check_value(value, name, values.JSON, MAX_DEPTH)
+    try:
+        return _ENCODE(value)
+    except UnicodeEncodeError:
+        raise _half_a_pair(name) from None
+
+
+def encode_checked(value: Any, name: str) -> bytes:
     """Encode a checked value, or a struct around one. Raises InvalidError where a text is not valid Unicode."""
     try:
-        return msgspec.json.encode(value)
+        return _ENCODE(value)
     except UnicodeEncodeError:
-        raise InvalidError(f"{name}: text with half of a surrogate pair cannot be JSON") from None
+        raise _half_a_pair(name) from None
+
+
+def _half_a_pair(name: str) -> InvalidError:
+    return InvalidError(f"{name}: text with half of a surrogate pair cannot be JSON")
 
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[Any], name: str) -> Any:

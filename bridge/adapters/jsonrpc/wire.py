@@ -57,7 +57,7 @@ def encode_call(method: str, params: Any, call_id: CallId | None) -> bytes:
         if not isinstance(params, dict | list | tuple):
             raise InvalidError("params: JSON-RPC takes an object (by name) or an array (by position), or none")
         json.check_value(params, "params")
-    return json.encode(RequestObject(method, params, msgspec.UNSET if call_id is None else call_id), "request")
+    return json.encode_checked(RequestObject(method, params, msgspec.UNSET if call_id is None else call_id), "request")
 
 
 def encode_batch(calls: list[bytes]) -> bytes:
