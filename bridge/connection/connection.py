@@ -684,7 +684,7 @@ class Connection:
 class AdapterCall(GuardedCall):
     """An operation that the guard runs on the current session of a connection."""
 
-    __slots__ = ("_connection", "_context", "_done")
+    __slots__ = ("_connection", "_done")
 
     def __init__(
         self,
@@ -698,37 +698,37 @@ class AdapterCall(GuardedCall):
         super().__init__(operation, idempotent=idempotent, span=span)
         self._connection = connection
         self._done = done
-        self._context: Context | None = None
-
-    @property
-    def context(self) -> Context:
-        """What the adapter may know beside the arguments. Made at the first attempt, as many calls may wait.
-
-        In a trace, each attempt has its own: what the remote does belongs to that attempt.
-        """
-        seen = self.operation if self._connection.settings.spec.sees_operations else None
-        if self.attempt is not None and self.attempt.span is not None:
-            operation = self.operation
-            headers = in_trace(forwarded_headers(operation.headers, operation.hop), self.attempt.span.context)
-            return Context(headers, operation.idempotency_key, self.idempotent, seen)
-        if self._context is None:
-            operation = self.operation
-            if seen is None and operation.headers is None and operation.idempotency_key is None and not operation.hop:
-                self._context = _FIRST_HOP[self.idempotent]
-            else:
-                headers = forwarded_headers(operation.headers, operation.hop)
-                self._context = Context(headers, operation.idempotency_key, self.idempotent, seen)
-        return self._context
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Begin one attempt on the session; see `GuardedCall.begin`."""
         session = self._connection.session()
-        command = self.operation.command
-        if isinstance(command, Subscribe):
+        operation = self.operation
+        command = operation.command
+        if type(command) is Subscribe:
             return self._subscribe(session, command)
-        if isinstance(command, Unsubscribe):
+        if type(command) is Unsubscribe:
             return self._unsubscribe(session, command)
-        return session.begin(command, self.context, promise)
+        if (
+            operation.headers is None
+            and operation.idempotency_key is None
+            and not operation.hop
+            and self.span is None
+            and not self._connection.settings.spec.sees_operations
+        ):
+            return session.begin(command, _FIRST_HOP[self.idempotent], promise)
+        return session.begin(command, self._context(), promise)
+
+    def _context(self) -> Context:
+        """Return what the adapter may know beside the arguments.
+
+        In a trace, each attempt has its own: what the remote does belongs to that attempt.
+        """
+        operation, attempt = self.operation, self.attempt
+        headers = forwarded_headers(operation.headers, operation.hop)
+        if attempt is not None and attempt.span is not None:
+            headers = in_trace(headers, attempt.span.context)
+        seen = operation if self._connection.settings.spec.sees_operations else None
+        return Context(headers, operation.idempotency_key, self.idempotent, seen)
 
     @property
     def needs_session(self) -> bool:

@@ -146,20 +146,20 @@ class NatsAdapter(AdapterBase):
     @property
     def _live(self) -> NatsConnection:
         if self._connection is None:
-            raise NotConnectedError("there is no session")
+            raise _no_session()
         return self._connection
 
     @property
     def _jetstream(self) -> Queues:
         if self._queues is None:
-            raise NotConnectedError("there is no session")
+            raise _no_session()
         return self._queues
 
     @property
     def cluster(self) -> NatsCluster:
         """What a fabric does on this session. Raises NotConnectedError where there is none."""
         if self._cluster is None:
-            raise NotConnectedError("there is no session")
+            raise _no_session()
         return self._cluster
 
     def is_idempotent(self, command: Command) -> bool:
@@ -224,8 +224,11 @@ class NatsAdapter(AdapterBase):
         if command.qos or command.retain:
             raise InvalidError("core NATS has neither `qos` above 0 nor `retain`; `enqueue` stores")
         payload, content_type = self._codec.encode(command.message)
-        subject = self._outgoing.subject(command.topic, "topic")
-        live = self._live
+        subject, live = command.topic, self._connection
+        if subject not in self._outgoing.checked:
+            self._outgoing.check(subject, "topic")
+        if live is None:
+            raise _no_session()
         if command.headers:
             _check_headers(live, command.headers, context)
         live.send(subject, payload, self._outgoing.headers(command.headers, context, content_type), promise)
@@ -296,6 +299,10 @@ class NatsAdapter(AdapterBase):
     async def nack(self, message_id: str, delay: float | None) -> None:
         """Give it back, to come again after `delay` seconds; returns when the server has confirmed."""
         await self._jetstream.nack(message_id, delay)
+
+
+def _no_session() -> NotConnectedError:
+    return NotConnectedError("there is no session")
 
 
 def _check_headers(connection: NatsConnection, headers: Mapping[str, str], context: Context) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from bridge.adapters.nats.protocol import PING
 from bridge.adapters.nats.transport import Transport
 from bridge.core.errors import BridgeError
 from bridge.core.ports import Promise
@@ -18,6 +19,7 @@ class Confirmed:
     def __init__(self, transport: Transport) -> None:
         """Write to `transport`. Whoever reads from it calls `pong` for each PONG."""
         self._transport = transport
+        self._pending = transport.pending
         self._loop = asyncio.get_running_loop()
         self._written: list[tuple[Promise, str]] = []
         self._asked: deque[list[tuple[Promise, str]]] = deque()
@@ -31,13 +33,14 @@ class Confirmed:
             self._loop.call_soon(self._ask)
         self._written.append((promise, subject))
         if data:
-            self._transport.write(data)
+            self._pending.append(data)
 
     def _ask(self) -> None:
         if self._written:
             self._asked.append(self._written)
             self._written = []
-            self._transport.ping()
+            self._pending.append(PING)
+        self._transport.flush()
 
     def pong(self) -> None:
         """The server has answered the oldest PING. A PONG that nobody asked for changes nothing."""

@@ -148,20 +148,22 @@ def header_block(headers: Mapping[str, str]) -> bytes:
 
 
 class Outgoing:
-    """Subjects and headers that were found good, so that the same ones are not checked for each message."""
+    """Subjects and headers that were found good, so that the same ones are not checked for each message.
+
+    Attributes:
+        checked: Subjects of `check`.
+    """
 
     def __init__(self) -> None:
-        self._subjects: set[str] = set()
+        self.checked: set[str] = set()
         self._blocks: dict[tuple[Any, ...], bytes] = {}
 
-    def subject(self, subject: str, what: str) -> str:
-        """See `check_subject`; for publishing."""
-        if subject not in self._subjects:
-            check_subject(subject, what)
-            if len(self._subjects) >= _REMEMBERED:
-                self._subjects.clear()
-            self._subjects.add(subject)
-        return subject
+    def check(self, subject: str, what: str) -> None:
+        """See `check_subject`; for publishing. Needless where the subject is in `checked`."""
+        check_subject(subject, what)
+        if len(self.checked) >= _REMEMBERED:
+            self.checked.clear()
+        self.checked.add(subject)
 
     def headers(self, headers: Mapping[str, str] | None, context: Context, content_type: str) -> bytes:
         """The block of `outgoing_headers`."""

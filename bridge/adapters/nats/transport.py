@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from bridge.adapters._common.errors import opening_error
-from bridge.adapters.nats.protocol import PING, Info, MalformedError, Operation, Parser, ServerError
+from bridge.adapters.nats.protocol import PONG, Info, MalformedError, Operation, Parser, ServerError, Signal
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import NotConnectedError
 from bridge.core.ports import Clock
@@ -31,6 +31,7 @@ class Transport(asyncio.Protocol):
 
     Attributes:
         last_heard: When bytes last came, on the clock; None before the first ones.
+        pending: What the next `flush` writes. Whoever appends to it calls `flush` before the event loop's next turn.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Transport(asyncio.Protocol):
         self._socket: asyncio.Transport | None = None
         self._info: Info | None = None
         self._greeted = asyncio.Event()
-        self._pending: list[bytes] = []
+        self.pending: list[bytes] = []
         self._awaits_tls = self._is_open = self._is_ended = False
         self._wants_tls = self._is_refused = False
         self._reason: Exception | None = None
@@ -119,7 +120,7 @@ class Transport(asyncio.Protocol):
 
     def begin(self, connect_line: bytes) -> None:
         """Write CONNECT, and what is written from now on, or waits, behind it."""
-        self._pending.insert(0, connect_line)
+        self.pending.insert(0, connect_line)
         self._is_open = True
         self.flush()
 
@@ -127,22 +128,19 @@ class Transport(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Append to what leaves before the event loop's next turn."""
-        if not self._pending:
+        if not self.pending:
             self._loop.call_soon(self.flush)
-        self._pending.append(data)
-
-    def ping(self) -> None:
-        """Write everything now, and PING behind it: its PONG confirms that the server has all of that."""
-        self._pending.append(PING)
-        self.flush()
+        self.pending.append(data)
 
     def flush(self) -> None:
         """Write everything now. What is written after the end goes nowhere."""
-        if not self._is_open or not self._pending:
+        pending = self.pending
+        if not self._is_open or not pending:
             return
-        data, self._pending = self._pending, []
+        data = b"".join(pending)
+        pending.clear()
         if self._socket is not None and not self._socket.is_closing():
-            self._socket.write(data[0] if len(data) == 1 else b"".join(data))
+            self._socket.write(data)
 
     def abort(self) -> None:
         """End at once, without waiting for what was not written; idempotent. `on_end` is not told any more."""
@@ -162,6 +160,9 @@ class Transport(asyncio.Protocol):
         if self._is_ended:
             return
         self.last_heard = self._clock.monotonic()
+        if data == PONG and self._is_open and self._parser.is_empty:  # most answers to what is published come like this
+            self._on_operation(Signal.PONG)
+            return
         try:
             for operation in self._parser.feed(data):
                 if self._info is None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.adapters.nats.confirmed import Confirmed
+from bridge.adapters.nats.protocol import PING
 from bridge.core.errors import BridgeError, ConnectionLostError, RejectedError
 
 
@@ -13,14 +14,13 @@ class Wire:
     """Stands for the transport and notes what is written; the test answers the PINGs."""
 
     def __init__(self) -> None:
+        self.pending: list[bytes] = []
         self.written: list[bytes] = []
         self.confirmed = Confirmed(self)
 
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def ping(self) -> None:
-        self.written.append(b"PING")
+    def flush(self) -> None:
+        self.written += self.pending
+        self.pending.clear()
 
     def publish(self, data: bytes, subject: str = "a") -> asyncio.Future[Any]:
         promise: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -41,7 +41,7 @@ async def test_one_ping_for_a_turn() -> None:
     await turn()
     later = wire.publish(b"3")
     await turn()
-    assert wire.written == [b"1", b"2", b"PING", b"3", b"PING"]
+    assert wire.written == [b"1", b"2", PING, b"3", PING]
     assert not any(promise.done() for promise in first)
     wire.confirmed.pong()
     await turn()
@@ -81,7 +81,7 @@ async def test_a_lost_connection_fails_what_is_not_confirmed() -> None:
             promise.result()
     wire.confirmed.pong()
     await turn()
-    assert wire.written == [b"1", b"PING", b"2"]
+    assert wire.written == [b"1", PING, b"2"]
 
 
 async def test_a_pong_that_nobody_asked_for() -> None:
@@ -122,6 +122,6 @@ async def test_what_is_forbidden_before_its_ping() -> None:
     await turn()
     wire.confirmed.pong()
     assert good.result() == {}
-    assert wire.written == [b"1", b"2", b"PING"]
+    assert wire.written == [b"1", b"2", PING]
     with pytest.raises(RejectedError):
         bad.result()
