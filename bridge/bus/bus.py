@@ -537,6 +537,14 @@ class Bus:
         """
         return await self._transport.renew_keys()
 
+    def hurry(self) -> None:
+        """Read the next events as soon as they come: somebody waits for what comes of the one that is handled.
+
+        An event with a correlation id does so by itself.
+        """
+        if self._transport.receiver is not None:
+            self._transport.receiver.hurry()
+
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that crossed the bridge too often (bus contract, "Loop protection")."""
         self.reject(Reason.HOP, f"{event_type[:100]} has crossed {MAX_HOP} times")
@@ -601,8 +609,8 @@ class Bus:
         else:
             if event.headers is not None:
                 self._look_for_gap(event)
-            if event.correlation_id is not None and self._transport.receiver is not None:
-                self._transport.receiver.hurry()
+            if event.correlation_id is not None:
+                self.hurry()
         self.stats.received += 1
         try:
             self._on_event(event)

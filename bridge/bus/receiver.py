@@ -151,8 +151,11 @@ class Receiver:
         if self._socket is not None:
             if self.connection is not None:
                 self.connection.stop()
-            self._watch()
-            self._loop.remove_reader(self._socket.fileno())
+            if self._interval is None:
+                self._loop.remove_reader(self._socket.fileno())
+            else:
+                self._interval.cancel()
+                self._interval = None
             self._socket.close(0)
             self._socket = None
 
@@ -182,7 +185,7 @@ class Receiver:
         socket = self._socket
         if socket is None:
             return
-        if self._backlog:
+        if self._backlog.size:
             self._catch_up(socket)
             return
         recv, light, on_message = socket.recv, self._light, self._on_message
@@ -215,19 +218,13 @@ class Receiver:
 
     def _await_more(self, found: int) -> None:
         """Read again when there is something, or after an interval; `found`: how many messages there were now."""
-        watched = self._interval is None
-        self._wakeups.read(found, time.monotonic())
-        if self._wakeups.in_intervals:
-            if self._socket is not None and watched:
+        if self._socket is None:
+            return
+        if self._wakeups.read(found, time.monotonic()):
+            if self._interval is None:
                 self._loop.remove_reader(self._socket.fileno())
             self._interval = self._loop.call_later(INTERVAL, self._read)
-        else:
-            self._watch()
-
-    def _watch(self) -> None:
-        """Be called whenever there is something to read."""
-        if self._interval is not None and self._socket is not None:
-            self._interval.cancel()
+        elif self._interval is not None:
             self._interval = None
             self._loop.add_reader(self._socket.fileno(), self._read)
 

@@ -8,10 +8,13 @@ INTERVAL: Final = 0.004
 _OFTEN: Final = 16
 # Seconds between two readings that are one soon after the other.
 _SOON: Final = 0.0015
-# One reading without a companion takes back so many.
-_ALONE: Final = 4
+# Messages that must have come in an interval, so that the next ones are awaited for another one. With fewer it may be
+# that somebody sends the next message when the last one has had an effect.
+_TOGETHER: Final = 3
+# One reading that is not soon enough, or has too few, takes back so many.
+_BACK: Final = 4
 # From so many messages a reading on, there is little to be saved.
-_MANY: Final = 16
+_MANY: Final = 64
 
 
 class Wakeups:
@@ -20,15 +23,12 @@ class Wakeups:
     To wake a process up for one message costs several times what the message itself costs. Where messages come often
     and one by one, and nobody waits for what comes of them, they are read together, every `INTERVAL`: each waits for
     some milliseconds. A message that comes seldom, or whose sender waits for an answer, is read at once.
-
-    Attributes:
-        in_intervals: Whether the next reading is to be after `INTERVAL`, and not when there is a message.
     """
 
-    __slots__ = ("_awaited", "_often", "_read_at", "in_intervals")
+    __slots__ = ("_awaited", "_in_intervals", "_often", "_read_at")
 
     def __init__(self) -> None:
-        self.in_intervals = False
+        self._in_intervals = False
         self._often = 0
         self._read_at = 0.0
         self._awaited = False
@@ -37,16 +37,22 @@ class Wakeups:
         """Note that somebody waits for what comes of a message that is being read."""
         self._awaited = True
 
-    def read(self, count: int, now: float) -> None:
-        """Note a reading that has left nothing, how many messages it found, and when it ended (in seconds)."""
+    def read(self, count: int, now: float) -> bool:
+        """Note a reading that has left nothing; return whether the next one is to be after `INTERVAL`.
+
+        Args:
+            count: How many messages it found.
+            now: When it ended, in seconds.
+        """
         if self._awaited:
             self._awaited = False
             self._often = 0
         elif count > _MANY:
             self._often = 0
-        elif count > 1 if self.in_intervals else now - self._read_at < _SOON:
+        elif count >= _TOGETHER if self._in_intervals else now - self._read_at < _SOON:
             self._often = min(self._often + 1, _OFTEN)
         else:
-            self._often = max(self._often - _ALONE, 0)
+            self._often = max(self._often - _BACK, 0)
         self._read_at = now
-        self.in_intervals = self._often > 0 if self.in_intervals else self._often == _OFTEN
+        self._in_intervals = self._often > 0 if self._in_intervals else self._often == _OFTEN
+        return self._in_intervals

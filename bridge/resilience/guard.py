@@ -246,7 +246,9 @@ class Guard:
             self._end(call, call.expired() if limit <= 0 else away or self._circuit_open(call))
             return
         call.attempts += 1
-        self.measured.begun(call.attempts)
+        self.measured.attempts += 1
+        if call.attempts > 1:
+            self.measured.retries += 1
         self._retries.count(now)
         self.accounting.move(_QUEUED, _IN_FLIGHT)
         call.attempt = RunningAttempt(self._settle, call, now, limit, permit, self._losses.ends)
@@ -277,7 +279,19 @@ class Guard:
                 self._limiter.release()
                 if attempt.span is not None:
                     attempt.span.end()
-                self._succeed(call, result, now)
+                attempts = call.attempts
+                if type(result) is Executed:
+                    result, attempts = result.result, result.attempts
+                seconds = now - call.started
+                self.measured.succeeded(call.operation, seconds)
+                if self._watchers:
+                    self._changed()
+                if self._losses.known:
+                    self._losses.forget(call)
+                if call.span is not None:
+                    call.span.end()
+                outcome = Outcome(result=result, attempts=attempts, duration_ms=seconds * 1000, history=call.history)
+                call.end(outcome)
             else:
                 loss = self._loss(attempt, error)
                 self.accounting.move(_IN_FLIGHT, _QUEUED)
@@ -394,25 +408,6 @@ class Guard:
             self._pumping = False
 
     # --- the end
-
-    def _succeed(self, call: GuardedCall, result: Any, now: float) -> None:
-        attempts = call.attempts
-        if type(result) is Executed:
-            result, attempts = result.result, result.attempts
-        outcome = Outcome(
-            result=result,
-            attempts=attempts,
-            duration_ms=(now - call.started) * 1000,
-            history=call.history,
-        )
-        self.measured.succeeded(call.operation, now - call.started)
-        if self._watchers:
-            self._changed()
-        if self._losses.known:
-            self._losses.forget(call)
-        if call.span is not None:
-            call.span.end()
-        call.end(outcome)  # a bug in it is caught by whoever settles
 
     def _end(self, call: GuardedCall, error: BridgeError) -> None:
         self.accounting.move(Stage.QUEUED, _stage_after(call, error))

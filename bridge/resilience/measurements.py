@@ -102,12 +102,6 @@ class Measurements:
         self.failed: deque[FailedOperation] = deque(maxlen=REMEMBERED)
         self.circuit: deque[CircuitMoment] = deque(maxlen=REMEMBERED)
 
-    def begun(self, attempt: int) -> None:
-        """Count an attempt; `attempt` is its number within its operation, from 1."""
-        self.attempts += 1
-        if attempt > 1:
-            self.retries += 1
-
     def succeeded(self, operation: Operation, seconds: float) -> None:
         """Count an operation that ended with a result, `seconds` after it was accepted."""
         durations = self.durations.get(operation.name)

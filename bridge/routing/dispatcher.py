@@ -290,6 +290,8 @@ class Dispatcher:
             event.check()
             if route.where is not None and not plan.applies(scope):
                 return
+            if plan.needs_outcome:
+                self._bus.hurry()
             if plan.durable:
                 self._accept(event, plan, scope)
                 return
@@ -299,7 +301,8 @@ class Dispatcher:
                     return
             connection = self._connection(route.integration)
             done: Done = self._report_failure if caller is None else caller.done
-            connection.submit(plan.operation(event, scope, self._deadline(event)), done)
+            deadline = None if event.headers is None else self._deadline(event)
+            connection.submit(plan.operation(event, scope, deadline), done)
         except BridgeError as error:
             operation = operation_of(event, route.operation, route.integration, _NOTHING, route=route)
             (caller or _Caller(self, event, plan, None)).done(operation, Outcome(error=error))

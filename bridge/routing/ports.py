@@ -23,6 +23,10 @@ from bridge.core.ports import Publisher
 class EventBus(Publisher, Protocol):
     """The part of the bus that the dispatcher uses."""
 
+    def hurry(self) -> None:
+        """Read the next events as soon as they come: somebody waits for what comes of the one that is handled."""
+        ...
+
     def reject_loop(self, event_type: str) -> None:
         """Count and report an event that has crossed bridges too often (bus contract, "Loop protection")."""
         ...

@@ -23,7 +23,8 @@ def busy_details() -> Details:
     measured = Measurements()
     routed = msgspec.structs.replace(operation(1), route="orders")
     for attempt in (1, 1, 2, 3):
-        measured.begun(attempt)
+        measured.attempts += 1
+        measured.retries += attempt > 1
     measured.succeeded(routed, 0.3)
     measured.succeeded(operation(2), 0.0004)
     measured.ended(routed, Outcome(error=UnavailableError("503"), attempts=2, duration_ms=90_000.0), at=1)

@@ -49,9 +49,9 @@ class _Connection:
                 self.guard.accounting.move(Stage.QUEUED, stage)
         if seconds:
             for _ in range(good):
-                self.guard.measured._duration("request", seconds)
-        self.guard.measured._route(route).succeeded += good
-        self.guard.measured._route(route).failed += bad
+                self.guard.measured._durations_of("request").add(seconds)
+        self.guard.measured._sums_of(route).succeeded += good
+        self.guard.measured._sums_of(route).failed += bad
 
 
 @dataclass
@@ -94,7 +94,7 @@ def world() -> _World:
 def _durations(*seconds: float) -> list[int]:
     measured = Measurements()
     for one in seconds:
-        measured._duration("request", one)
+        measured._durations_of("request").add(one)
     return measured.durations["request"].counts if seconds else [0] * (len(BUCKETS) + 1)
 
 

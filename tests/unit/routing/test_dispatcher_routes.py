@@ -21,6 +21,9 @@ class _Bus:
     def publish(self, *_: Any, **__: Any) -> None:
         raise AssertionError("nothing may be published")
 
+    def hurry(self) -> None:
+        pass
+
     def reject_loop(self, event_type: str) -> None:
         self.loops.append(event_type)
 
