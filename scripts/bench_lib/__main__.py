@@ -18,6 +18,7 @@ from bench_lib import (
     circumstances,
     durable,
     fabric,
+    history,
     idle,
     inbound,
     memory,
@@ -80,6 +81,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--idle-seconds", type=float, help="how long an idle sidecar is watched (5; quick: 2)")
     parser.add_argument(
+        "--record", type=Path, metavar="DIR", help="add it to DIR/benchmarks.json and its page, as those in docs/"
+    )
+    parser.add_argument(
         "--profile", type=Path, metavar="FILE", help="only profile the sidecar, with cProfile, into FILE"
     )
     arguments = parser.parse_args()
@@ -129,6 +133,8 @@ def main() -> int:
     started = time.monotonic()
     rows: list[Row] = []
     try:
+        if arguments.record is not None:
+            history.refuse(around["commit"])
         if arguments.profile is not None:
             rows.append(profile.measure(plan, arguments.profile))
         elif plan.pace is not None:
@@ -137,12 +143,15 @@ def main() -> int:
         else:
             for name in arguments.group or [name for name in GROUPS if name not in LONG]:
                 rows += GROUPS[name](plan)
+        around["seconds"] = round(time.monotonic() - started, 1)
+        result = {**around, "rows": [row.to_json() for row in rows]}
+        if arguments.record is not None:
+            history.add(arguments.record, result)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    around["seconds"] = round(time.monotonic() - started, 1)
     if arguments.json:
-        print(json.dumps({**around, "rows": [row.to_json() for row in rows]}, ensure_ascii=False, indent=2))
+        print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
         console = Console(width=None if sys.stdout.isatty() else 150)
         report.show(console, rows)
