@@ -166,29 +166,31 @@ class CommitQueue:
     def accept(self, acceptance: Acceptance) -> None:
         """Store a new entry at the next commit."""
         self.waiting += acceptance.entry.size
-        self._current.batch.acceptances.append(acceptance)
+        (self._turn or self._new_turn()).batch.acceptances.append(acceptance)
 
     def settle(self, settlement: Settlement) -> None:
         """Store an entry's end at the next commit."""
-        self._current.batch.settlements.append(settlement)
+        (self._turn or self._new_turn()).batch.settlements.append(settlement)
+
+    def remove(self, delivered: Entry) -> None:
+        """Remove an entry at the next commit: it was delivered, and nobody is told."""
+        (self._turn or self._new_turn()).batch.delivered.append(delivered)
 
     def mark_begun(self, entry: Entry) -> None:
         """Store at the next commit that a call is about to be made, which must not be made twice."""
-        self._current.batch.begun.append(entry)
+        (self._turn or self._new_turn()).batch.begun.append(entry)
 
     def store_progress(self, entry: Entry) -> None:
         """Store an entry's progress at the next commit, and that its call is not begun."""
-        self._current.batch.progress.append(entry)
+        (self._turn or self._new_turn()).batch.progress.append(entry)
 
     def on_thread(self, act: Callable[[Store], Any], back: Callable[[Any], None], *, writes: bool = False) -> None:
         """Run a function on the thread, after all that was asked for before; see `StoreTask`."""
-        self._current.tasks.append(StoreTask(act, back, writes))
+        (self._turn or self._new_turn()).tasks.append(StoreTask(act, back, writes))
 
-    @property
-    def _current(self) -> Turn:
-        if self._turn is None:
-            self._turn = Turn()
-            self._loop.call_soon(self._send)
+    def _new_turn(self) -> Turn:
+        self._turn = Turn()
+        self._loop.call_soon(self._send)
         return self._turn
 
     def _send(self) -> None:

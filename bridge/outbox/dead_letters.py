@@ -10,7 +10,7 @@ from bridge.core.errors import InvalidError, RejectedError
 from bridge.core.model import Event, Letters
 from bridge.core.payloads import DeadLetter, Letter, LetterEvent, LetterList
 from bridge.core.values import with_text_keys
-from bridge.outbox.entry import Body, Entry, decode_entry, encode
+from bridge.outbox.entry import Entry, decode_body, decode_entry, encode
 from bridge.outbox.order import on_disk
 from bridge.outbox.store import Store
 from bridge.outbox.write_batch import DeadLetterReason
@@ -19,7 +19,6 @@ from bridge.outbox.write_batch import DeadLetterReason
 CHUNK: Final = 500
 #: Ids that an error names.
 _MOST_NAMED: Final = 10
-_BODY: Final = msgspec.msgpack.Decoder(Body)
 _REASON: Final = msgspec.msgpack.Decoder(DeadLetterReason)
 
 
@@ -181,11 +180,12 @@ def replay_letters(store: Store, wanted: Selection, most: int, now_ms: int) -> l
     ).fetchall()
     entries, rows = [], []
     for _, whole, before, more in found:
-        body = msgspec.structs.replace(_BODY.decode(before), deadline_ms=None, accepted_ms=now_ms, replayed=True)
+        body = msgspec.structs.replace(decode_body(before), deadline_ms=None, accepted_ms=now_ms, replayed=True)
         encoded = encode(body)
         seq, size = store.take_seq(), whole - more
-        rows.append((seq, body.lane, on_disk(body.key), 0, size, now_ms, None, encoded, None))
-        entries.append(decode_entry(seq, encoded, size, None, 0))
+        entry = decode_entry(seq, encoded, size, None, 0)
+        rows.append((seq, entry.lane, on_disk(body.key), 0, size, now_ms, None, encoded, None))
+        entries.append(entry)
         store.add(pending=1, bytes=size)
     store.insert("entry", rows)
     _remove(store, [(row[0], row[1]) for row in found])

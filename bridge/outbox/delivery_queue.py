@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -52,7 +53,7 @@ class DeliveryQueue:
     committed. An entry without a key starts in its turn, and waits for no other.
 
     Attributes:
-        lane: The lane; see `Body.lane`.
+        lane: The lane; see `lane_of`.
         pending: How many entries have not ended, in memory and on disk.
     """
 
@@ -72,7 +73,7 @@ class DeliveryQueue:
         """Create it; nothing happens before `wake`.
 
         Args:
-            lane: The lane; see `Body.lane`.
+            lane: The lane; see `lane_of`.
             connection: Returns what sends the entries of a lane; None where there is nothing now.
             commits: Writes to disk.
             responder: Encodes the answers that are stored.
@@ -101,8 +102,8 @@ class DeliveryQueue:
         self._ending: dict[int, Entry] = {}
         self._heads: dict[str, int] = {}
         self._followers: dict[str, deque[Entry]] = {}
-        self._following = 0
         self._held = 0
+        self._held_bytes = 0
         self._keys = OrderingKeys()
         self._cursor = 0
         self._newest = 1 if pending else 0
@@ -137,54 +138,64 @@ class DeliveryQueue:
 
     # --- what happens
 
-    def on_accepted(self, entry: Entry) -> None:
-        """Add a new entry, which is on disk now. The caller schedules `pump`."""
+    def on_accepted(self, entries: list[Entry]) -> None:
+        """Add new entries, which are on disk now, in order. The caller schedules `pump`."""
         accounting = self._counted()
-        self.pending += 1
+        self.pending += len(entries)
         if accounting is not None:
-            accounting.accept(Stage.PENDING)
-        if entry.seq <= self._cursor:
-            return  # read from disk meanwhile
-        behind = self._cursor < self._newest
-        self._newest = entry.seq
-        if self._scanning or behind or not self._has_room() or self._too_many_blocked():
-            return
-        self._cursor = entry.seq
-        self._arrived(entry)
+            accounting.accept(Stage.PENDING, len(entries))
+        may_hold = not self._scanning and not self._too_many_blocked()
+        for entry in entries:
+            seq = entry.seq
+            if seq <= self._cursor:
+                continue  # read from disk meanwhile
+            behind = self._cursor < self._newest
+            self._newest = seq
+            if may_hold and not behind and self._has_room():
+                self._cursor = seq
+                self._arrived(entry)
 
-    def on_settled(self, entry: Entry) -> None:
-        """Remove an entry whose end is committed. The caller schedules `pump`."""
-        del self._ending[entry.seq]
-        self._held -= entry.size
-        self.pending -= 1
-        self._follow(entry)
+    def on_settled(self, entries: list[Entry]) -> None:
+        """Remove entries whose end is committed. The caller schedules `pump`."""
+        self.pending -= len(entries)
+        self._held -= len(entries)
+        some_blocked = len(self._keys) > 0
+        for entry in entries:
+            del self._ending[entry.seq]
+            self._held_bytes -= entry.size
+            if some_blocked or entry.body.key is not None:
+                self._follow(entry)
 
     def on_stuck(self) -> None:
         """Go on although nothing can be written: what has ended counts as ended, and what needs a mark waits."""
         for entry in tuple(self._ending.values()):
             self._follow(entry)
         beginning, self._beginning = self._beginning, deque()
+        connection = self._connection
+        self._counted()
         for entry in beginning:
             if entry.to_mark:
                 self._beginning.append(entry)
             else:
-                self._submit(entry)
+                self._submit(entry, connection)
         self.schedule_pump()
 
     def _follow(self, entry: Entry) -> None:
         """Let what waits for an entry go on, as that has ended."""
         if len(self._keys):
             self._keys.ended(_key_of(entry), entry.seq)
-        key = entry.key
+        key = entry.body.key
         if key is not None and self._heads.get(key) == entry.seq:
             self._advance(key)
 
     def on_marked(self) -> None:
         """Start the entries whose mark as begun is committed, in order, up to the first one whose mark is not."""
+        connection = self._connection
+        self._counted()
         while self._beginning and (self._beginning[0].begun or not self._beginning[0].to_mark):
             entry = self._beginning.popleft()
             if not self._stopping:
-                self._submit(entry)
+                self._submit(entry, connection)
                 continue
             if entry.begun:
                 entry.begun = False
@@ -224,6 +235,7 @@ class DeliveryQueue:
         """Start the entries that may start, and read more from disk where there is room for them."""
         connection = self._connection
         if self._ready and connection is not None:
+            self._counted()  # what waits here must be counted before the guard takes one of them over
             capacity, now_ms = connection.capacity, self._time.now_ms()
             while self._ready and self._may_start(connection, capacity):
                 self._start(self._ready.popleft(), connection, now_ms)
@@ -263,15 +275,10 @@ class DeliveryQueue:
         )
 
     def _has_room(self) -> bool:
-        return self._in_memory < WINDOW and self._held < _WINDOW_BYTES
+        return self._held < WINDOW and self._held_bytes < _WINDOW_BYTES
 
     def _too_many_blocked(self) -> bool:
         return len(self._keys) >= _MOST_BLOCKED
-
-    @property
-    def _in_memory(self) -> int:
-        busy = len(self._beginning) + len(self._running) + len(self._ending)
-        return len(self._ready) + self._following + busy
 
     def _start(self, entry: Entry, connection: DeliveryConnection, now_ms: int) -> None:
         if not self._end_if_over(entry, now_ms):
@@ -284,7 +291,7 @@ class DeliveryQueue:
                 if entry.to_mark:
                     self._commits.mark_begun(entry)
             else:
-                self._submit(entry)
+                self._submit(entry, connection)
 
     def _end_if_over(self, entry: Entry, now_ms: int) -> bool:
         """End an entry that must not be tried any more, and return True: it is too old, or was begun before a crash."""
@@ -303,8 +310,8 @@ class DeliveryQueue:
             return False
         return True
 
-    def _submit(self, entry: Entry) -> None:
-        connection = self._connection
+    def _submit(self, entry: Entry, connection: DeliveryConnection | None) -> None:
+        """Give an entry to the guard; the caller has called `_counted`."""
         operation = entry.operation
         if connection is None:  # removed since
             self._waits(entry, Disposition.ALL_WAIT, NotConnectedError("the integration is gone"))
@@ -312,19 +319,15 @@ class DeliveryQueue:
         if entry.body.deadline_ms is not None:
             left = (entry.body.deadline_ms - self._time.now_ms()) / 1000
             operation = msgspec.structs.replace(operation, deadline=self._clock.monotonic() + left)
-        self._counted()  # what waits here must be counted before the guard takes one of them over
         self._running[entry.seq] = entry
-
-        def done(ended: Operation, outcome: Outcome) -> None:
-            self._done(entry, ended, outcome, connection.accounting)
-
-        connection.submit(operation, done)
+        connection.submit(operation, partial(self._done, entry, connection.accounting))
 
     # --- how it went
 
-    def _done(self, entry: Entry, ended: Operation, outcome: Outcome, accounting: Accounting) -> None:
+    def _done(self, entry: Entry, accounting: Accounting, ended: Operation, outcome: Outcome) -> None:
         del self._running[entry.seq]
-        self.schedule_pump()
+        if not self._pump_scheduled:
+            self.schedule_pump()
         event_headers = entry.operation.headers
         if ended.headers is not event_headers:  # they continue its trace from this call, for what is told of its end
             entry.operation = msgspec.structs.replace(entry.operation, headers=ended.headers)
@@ -332,7 +335,7 @@ class DeliveryQueue:
             self._failures = 0
             if self._allowed < _MOST_RUNNING:
                 self._allowed = min(2 * self._allowed, _MOST_RUNNING)
-            self._end(entry, ReceiptOutcome.DELIVERED, outcome, counted=True)
+            self._delivered(entry, outcome)
             return
         error = outcome.error
         what = disposition_of(error, once=entry.to_mark)
@@ -367,15 +370,26 @@ class DeliveryQueue:
 
     def _put_back(self, entry: Entry, due: float) -> None:
         """Remove an entry that waits from memory, and the others of its key with it."""
-        self._held -= entry.size
-        key, last = entry.key, 0
+        self._held -= 1
+        self._held_bytes -= entry.size
+        key, last = entry.body.key, 0
         if key is not None:
             del self._heads[key]
             for one in self._followers.pop(key, ()):
-                self._following -= 1
-                self._held -= one.size
+                self._held -= 1
+                self._held_bytes -= one.size
                 last = one.seq
         self._keys.block(_key_of(entry), entry.seq, due=due, last=last)
+
+    def _delivered(self, entry: Entry, outcome: Outcome) -> None:
+        body = entry.body
+        if entry.operation.correlation_id is None and body.scope is None and not body.receipts and body.emit is None:
+            self._ending[entry.seq] = entry
+            self._commits.remove(entry)
+            if self._commits.condition.stuck:
+                self._follow(entry)
+        else:
+            self._end(entry, ReceiptOutcome.DELIVERED, outcome, counted=True)
 
     def _end(
         self, entry: Entry, final: ReceiptOutcome, outcome: Outcome, *, unknown: bool = False, counted: bool = False
@@ -418,7 +432,7 @@ class DeliveryQueue:
     # --- from disk
 
     def _arrived(self, entry: Entry) -> None:
-        key = entry.key
+        key = entry.body.key
         if key is not None and key in self._keys:
             self._keys.passed_over(key, entry.seq)
         else:
@@ -427,13 +441,13 @@ class DeliveryQueue:
     def _hold(self, entry: Entry) -> None:
         if entry.seq in self._ending:  # it is still on disk, which fails and does not take its end
             return
-        self._held += entry.size
-        key = entry.key
+        self._held += 1
+        self._held_bytes += entry.size
+        key = entry.body.key
         if key is not None:
             if key in self._heads:
                 followers = self._followers.setdefault(key, deque())
                 followers.append(entry)
-                self._following += 1
                 if len(followers) >= _MOST_FOLLOWERS:
                     self._keys.fall_behind(key, entry.seq)
                 return
@@ -445,7 +459,6 @@ class DeliveryQueue:
         followers = self._followers.get(key)
         if followers:
             entry = followers.popleft()
-            self._following -= 1
             self._heads[key] = entry.seq
             self._ready.append(entry)
             return
@@ -457,14 +470,14 @@ class DeliveryQueue:
     def _load(self, now: float) -> None:
         if self._loading or not self._has_room():
             return
-        room = WINDOW - self._in_memory
+        room = WINDOW - self._held
         due = self._keys.take_due(now, room)
         if due:
             self._read(lambda store: store.by_seq(due), self._due_read)
             return
         if len(self._ready) >= WINDOW // 2:
             return
-        name, cursor, size = self.lane, self._cursor, _WINDOW_BYTES - self._held
+        name, cursor, size = self.lane, self._cursor, _WINDOW_BYTES - self._held_bytes
         behind = self._keys.behind()
         if behind is not None:
             key, after, last = behind
@@ -529,7 +542,8 @@ class DeliveryQueue:
         # All are taken out before the first one ends: where the disk fails, that lets the next one of its key start.
         for entry in late.values():
             if entry.seq not in ready and not self._unfollow(entry):
-                self._held += entry.size  # until its end is committed
+                self._held += 1  # until its end is committed
+                self._held_bytes += entry.size
         for entry in late.values():
             over = self._end_if_over(entry, now_ms)
             assert over, "only what is late is swept"  # noqa: S101
@@ -537,17 +551,17 @@ class DeliveryQueue:
 
     def _unfollow(self, entry: Entry) -> bool:
         """Remove an entry from those that follow the head of its key; return False where it is not among them."""
-        key = entry.key
+        key = entry.body.key
         followers = None if key is None else self._followers.get(key)
         for at, one in enumerate(followers or ()):
             if one.seq == entry.seq:
                 assert followers is not None  # noqa: S101 - it was just found there
                 del followers[at]
-                self._following -= 1
                 return True
         return False
 
 
 def _key_of(entry: Entry) -> Key:
     """Return the ordering key of an entry; where it has none, one that is its own."""
-    return entry.seq if entry.key is None else entry.key
+    key: str | None = entry.body.key
+    return entry.seq if key is None else key

@@ -1,11 +1,11 @@
 """An entry of the outbox: an accepted event with the operation that a route made of it, and its encoding on disk."""
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from bridge.core.model import INTERNAL_OPERATIONS, OPERATIONS, Cause, Event, FailedAttempt, Operation
+from bridge.core.model import INTERNAL_OPERATIONS, OPERATIONS, Cause, Command, Event, FailedAttempt, Operation
 
 #: Attempts whose details an entry keeps: the first ones, which show how it began, and the last.
 _FIRST: Final = 10
@@ -14,16 +14,19 @@ _LAST: Final = 90
 Scope = tuple[str | None, str, str | None]
 """An idempotency key and where it is unique: source, key, route."""
 
+_Command = TypeVar("_Command", Command, msgspec.Raw)
+_Event = TypeVar("_Event", Event, msgspec.Raw)
 
-class Body(msgspec.Struct, frozen=True, array_like=True):
-    """The part of an entry that never changes, as it is on disk.
+
+class Body(msgspec.Struct, Generic[_Command, _Event], frozen=True, array_like=True):
+    """The part of an entry that never changes, as it is on disk. All of it is encoded at once.
 
     Attributes:
         integration: The integration's label.
         name: The operation's name.
         route: The route that made it.
-        command: The operation's arguments, encoded.
-        event: The event, encoded as the bus carries it.
+        command: The operation's arguments; still encoded where it was read from disk.
+        event: The event, which is encoded as the bus carries it; still encoded where it was read from disk.
         key: The ordering key; None where it has none.
         idempotency_key: The caller's, or one that was made when the event was accepted.
         repeatable: Whether the call may be repeated although the remote does not know the key.
@@ -38,8 +41,8 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     integration: str
     name: str
     route: str
-    command: msgspec.Raw
-    event: msgspec.Raw
+    command: _Command
+    event: _Event
     key: str | None
     idempotency_key: str
     repeatable: bool
@@ -50,13 +53,9 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     scope: bytes | None
     replayed: bool = False
 
-    @property
-    def lane(self) -> str:
-        """The queue that it waits in: the integration's, or one for each fabric that the integration carries.
 
-        A fabric that is not joined holds its events back. That must not delay what others send to the integration.
-        """
-        return f"{self.integration}/{self.route}" if self.name in INTERNAL_OPERATIONS else self.integration
+StoredBody = Body[msgspec.Raw, msgspec.Raw]
+"""A body that was read from disk."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -80,11 +79,12 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         return Progress(self.attempts + attempts, self.rounds + 1, whole)
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """An accepted event that has not ended.
 
     Attributes:
         body: The part of it that never changes.
+        lane: The queue that it waits in; see `lane_of`.
         size: Bytes that it counts for in the outbox' size.
         event: The event.
         operation: The operation, without a deadline.
@@ -94,7 +94,8 @@ class Entry(msgspec.Struct, eq=False):
         begun: Whether that mark is on disk.
     """
 
-    body: Body
+    body: Body[Any, Any]
+    lane: str
     size: int
     event: Event
     operation: Operation
@@ -103,10 +104,13 @@ class Entry(msgspec.Struct, eq=False):
     to_mark: bool = False
     begun: bool = False
 
-    @property
-    def key(self) -> str | None:
-        """The ordering key; None where it has none."""
-        return self.body.key
+
+def lane_of(integration: str, operation: str, route: str) -> str:
+    """Return the queue that an entry waits in: the integration's, or one for each fabric that the integration carries.
+
+    A fabric that is not joined holds its events back. That must not delay what others send to the integration.
+    """
+    return f"{integration}/{route}" if operation in INTERNAL_OPERATIONS else integration
 
 
 def digest(scope: Scope) -> bytes:
@@ -117,7 +121,7 @@ def digest(scope: Scope) -> bytes:
 _COMMANDS: Final = {
     name: msgspec.msgpack.Decoder(struct) for name, struct in {**OPERATIONS, **INTERNAL_OPERATIONS}.items()
 }
-_BODY: Final = msgspec.msgpack.Decoder(Body)
+decode_body: Final = msgspec.msgpack.Decoder(StoredBody).decode
 _PROGRESS: Final = msgspec.msgpack.Decoder(Progress)
 _EVENT: Final = msgspec.msgpack.Decoder(Event)
 encode: Final = msgspec.msgpack.Encoder().encode
@@ -125,7 +129,7 @@ encode: Final = msgspec.msgpack.Encoder().encode
 
 def decode_entry(seq: int, body: bytes, size: int, progress: bytes | None, begun: int) -> Entry:
     """Return the entry of a row on disk."""
-    lasting = _BODY.decode(body)
+    lasting = decode_body(body)
     event = _EVENT.decode(lasting.event)
     command: Any = _COMMANDS[lasting.name].decode(lasting.command)
     operation = Operation(
@@ -143,4 +147,5 @@ def decode_entry(seq: int, body: bytes, size: int, progress: bytes | None, begun
         durable=True,
     )
     done = Progress() if progress is None else _PROGRESS.decode(progress)
-    return Entry(lasting, size, event, operation, seq, done, begun=bool(begun))
+    lane = lane_of(lasting.integration, lasting.name, lasting.route)
+    return Entry(lasting, lane, size, event, operation, seq, done, begun=bool(begun))

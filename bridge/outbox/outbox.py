@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -29,7 +30,7 @@ from bridge.outbox.dead_letters import (
     replay_letters,
 )
 from bridge.outbox.delivery_queue import DeliveryQueue
-from bridge.outbox.entry import Body, Entry, digest, encode
+from bridge.outbox.entry import Body, Entry, digest, encode, lane_of
 from bridge.outbox.ports import DeliveryConnection, Storage
 from bridge.outbox.steady_time import SteadyTime
 from bridge.outbox.store import OVERHEAD, LetterCount, Store
@@ -200,7 +201,7 @@ class Outbox:
         return found
 
     def _sender(self, lane: str) -> DeliveryConnection | None:
-        """Return what sends the entries of a lane; see `Body.lane`."""
+        """Return what sends the entries of a lane; see `lane_of`."""
         integration, slash, route = lane.partition("/")
         return self._exports(integration, route) if slash else self._connection(integration)
 
@@ -266,12 +267,13 @@ class Outbox:
             repeatable=own is not None or operation.name in _REPEATABLE,
             durable=True,
         )
+        route = operation.route or ""
         body = Body(
             integration=operation.integration,
             name=operation.name,
-            route=operation.route or "",
-            command=msgspec.Raw(encode(operation.command)),
-            event=msgspec.Raw(encode(event)),
+            route=route,
+            command=operation.command,
+            event=event,
             key=operation.key,
             idempotency_key=operation.idempotency_key or "",
             repeatable=bool(operation.repeatable),
@@ -282,37 +284,43 @@ class Outbox:
             scope=None if own is None else digest((event.source, own, operation.route)),
         )
         encoded = encode(body)
-        self._commits.accept(Acceptance(Entry(body, len(encoded) + OVERHEAD, event, operation), encoded))
+        lane = lane_of(operation.integration, operation.name, route)
+        self._commits.accept(Acceptance(Entry(body, lane, len(encoded) + OVERHEAD, event, operation), encoded))
 
     def _returned(self, done: Turn) -> None:
         """Continue with what was committed."""
-        touched: dict[DeliveryQueue, None] = {}  # in the order of the commit, so that runs can be repeated
+        # Dictionaries keep the order of the commit, so that runs can be repeated.
+        accepted: defaultdict[str, list[Entry]] = defaultdict(list)
+        ended: defaultdict[str, list[Entry]] = defaultdict(list)
         for one in done.batch.acceptances:
-            operation = one.entry.operation
             if one.taken:
-                queue = self._queue(one.entry.body.lane)
-                queue.on_accepted(one.entry)
-                touched[queue] = None
+                accepted[one.entry.lane].append(one.entry)
             elif one.refusal is not None:
+                operation = one.entry.operation
                 outcome = Outcome(error=OverloadedError(one.refusal))
                 self._responder.finish(operation, outcome, _askers(operation))
             elif one.answer is not None:
-                self._responder.repeat(operation, one.answer)
+                self._responder.repeat(one.entry.operation, one.answer)
         for settlement in done.batch.settlements:
-            queue = self._queue(settlement.entry.body.lane)
-            queue.on_settled(settlement.entry)
+            ended[settlement.entry.lane].append(settlement.entry)
+        for entry in done.batch.delivered:
+            ended[entry.lane].append(entry)
+        for lane, entries in accepted.items():
+            self._queue(lane).on_accepted(entries)
+        for lane, entries in ended.items():
+            self._queue(lane).on_settled(entries)
+        for settlement in done.batch.settlements:
             if settlement.dead_letter is not None:
                 self._count_letters(settlement.entry.body.integration, 1, settlement.ended_ms)
-            touched[queue] = None
             self._tell(settlement)
         for entry in done.batch.begun:
             entry.begun = True
-        for queue in {self._queue(entry.body.lane): None for entry in done.batch.begun}:
+        for queue in {self._queue(entry.lane): None for entry in done.batch.begun}:
             queue.on_marked()
         for task in done.tasks:
             task.back(task.result)
-        for queue in touched:
-            queue.schedule_pump()
+        for lane in accepted | ended:
+            self._queue(lane).schedule_pump()
         if self._commits is not None and self._commits.condition.stuck and not self._was_stuck:
             for queue in self._queues.values():
                 queue.on_stuck()
@@ -418,8 +426,8 @@ class Outbox:
 
         def take(entries: list[Entry]) -> None:
             for entry in entries:
-                queue = self._queue(entry.body.lane)
-                queue.on_accepted(entry)
+                queue = self._queue(entry.lane)
+                queue.on_accepted([entry])
                 queue.schedule_pump()
                 self._count_letters(entry.body.integration, -1)
 

@@ -217,8 +217,8 @@ class Store:
             sqlite3.Error: It cannot be written; the caller has to roll back.
         """
         self.begin()
-        if batch.settlements:
-            self._settle(batch.settlements)
+        if batch.settlements or batch.delivered:
+            self._settle(batch.settlements, batch.delivered)
         if batch.progress:
             self._note(batch.progress)
         if batch.begun:
@@ -253,13 +253,14 @@ class Store:
             values = ",".join([row] * len(part))
             self.execute(f"INSERT OR REPLACE INTO {table} VALUES {values}", [value for one in part for value in one])  # noqa: S608 - our own names
 
-    def _settle(self, settlements: list[Settlement]) -> None:
-        seqs = [one.entry.seq for one in settlements]
+    def _settle(self, settlements: list[Settlement], delivered: list[Entry]) -> None:
         for one in settlements:
             if one.dead_letter is not None:
                 self._insert_dead_letter(one)
-        self.execute("DELETE FROM entry WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
-        self.add(pending=-len(seqs), bytes=-sum(one.entry.size for one in settlements))
+        ended = [*[one.entry for one in settlements], *delivered]
+        seqs = _json([entry.seq for entry in ended])
+        self.execute("DELETE FROM entry WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
+        self.add(pending=-len(ended), bytes=-sum([entry.size for entry in ended]))
         known = []
         for one in settlements:
             if self._asked and one.entry.seq in self._asked:
@@ -320,7 +321,7 @@ class Store:
             rows.append(
                 (
                     entry.seq,
-                    body.lane,
+                    entry.lane,
                     on_disk(body.key),
                     0,
                     entry.size,

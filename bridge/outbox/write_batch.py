@@ -26,9 +26,10 @@ class DeadLetterReason(msgspec.Struct, frozen=True, array_like=True):
     history: tuple[FailedAttempt, ...]
 
 
-@dataclass(slots=True, eq=False)
-class Settlement:
-    """The end of one entry. The same transaction removes it, and stores its answer and its dead letter.
+class Settlement(msgspec.Struct, eq=False):
+    """The end of one entry of which somebody is told.
+
+    The same transaction removes the entry, and stores its answer and its dead letter.
 
     Attributes:
         entry: The entry.
@@ -44,11 +45,10 @@ class Settlement:
     ended_ms: int
     answer: Answer | None = None
     dead_letter: DeadLetterReason | None = None
-    askers: list[str] = field(default_factory=list)
+    askers: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Acceptance:
+class Acceptance(msgspec.Struct, eq=False):
     """A new entry to store, and the result of that, which the commit fills in.
 
     Without any of the results, an entry with the same idempotency key has not ended; its answer then goes also to who
@@ -75,13 +75,15 @@ class WriteBatch:
 
     Attributes:
         acceptances: New entries.
-        settlements: Entries that have ended.
+        settlements: Entries that have ended, with what is told of that.
+        delivered: Entries that were delivered, of which nobody is told.
         begun: Entries to mark as begun.
         progress: Entries whose progress to store, and whose mark as begun to remove.
     """
 
     acceptances: list[Acceptance] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
+    delivered: list[Entry] = field(default_factory=list)
     begun: list[Entry] = field(default_factory=list)
     progress: list[Entry] = field(default_factory=list)
 
@@ -89,12 +91,14 @@ class WriteBatch:
         """Append another batch to this one."""
         self.acceptances += other.acceptances
         self.settlements += other.settlements
+        self.delivered += other.delivered
         self.begun += other.begun
         self.progress += other.progress
 
     def parts(self, most: int) -> "list[WriteBatch]":
         """Return the same in parts of about `most` rows, in order; what frees room comes first."""
-        found = [
+        found = [WriteBatch(delivered=self.delivered[at : at + most]) for at in range(0, len(self.delivered), most)]
+        found += [
             WriteBatch(settlements=self.settlements[at : at + most]) for at in range(0, len(self.settlements), most)
         ]
         if self.acceptances or self.begun or self.progress:
@@ -104,4 +108,5 @@ class WriteBatch:
     @property
     def rows(self) -> int:
         """About how many rows it changes."""
-        return len(self.acceptances) + len(self.settlements) + len(self.begun) + len(self.progress)
+        ended = len(self.settlements) + len(self.delivered)
+        return len(self.acceptances) + ended + len(self.begun) + len(self.progress)

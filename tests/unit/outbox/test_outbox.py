@@ -637,7 +637,7 @@ async def test_a_backlog_is_read_in_windows(tmp_path, monkeypatch):
                 box.api.end(number)
         await box.clock.advance(0.05)
         queue = box.outbox._queues["api"]
-        assert queue._in_memory <= 1000
+        assert queue._held <= 1000
         if not box.pending:
             break
     assert sorted(done) == list(range(1, 3001))
