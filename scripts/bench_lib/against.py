@@ -195,7 +195,7 @@ def _rpc(url: str, place: Place, _: str, tuned: bool) -> Config:
     call = {"http": {"url": url, "verb": "POST", "headers": {"Content-Type": "application/json"}}}
     pipeline: Config = {
         "processors": [{"mapping": _BODY}, {"mapping": _CALL}, call, {"mapping": _ANSWER}, *_FRAMES],
-        **({"threads": 16} if tuned else {}),
+        **({"threads": 8} if tuned else {}),
     }
     return {"input": _subscriber(place, callers.TYPE), "pipeline": pipeline, "output": _publisher(place)}
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol, Self
 
 import zmq
 
-from bench_lib.processes import BenchError, Place, cpu_seconds
+from bench_lib.processes import BenchError, Place, ProcessorTime
 from bench_lib.rows import Sample
 from bench_lib.stream import TYPE, event, with_id, without_id
 from bench_lib.wires import BATCH
@@ -99,7 +99,7 @@ def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = (), *,
         window: Messages sent and not yet seen at the far end, at most.
     """
     base = sink.seen(0)
-    spent = -sum(map(cpu_seconds, pids))
+    processor = ProcessorTime(pids)
     sent = seen = 0
     started = moved = time.perf_counter()
     end = started + seconds
@@ -117,11 +117,10 @@ def run(source: Source, sink: Sink, seconds: float, pids: Sequence[int] = (), *,
         elif time.perf_counter() - moved > _PATIENCE:
             break
     final = settle(sink) - base
-    spent += sum(map(cpu_seconds, pids))
     return Sample(
         rate=seen / (moved - started) if seen else 0.0,
         done=min(final, sent),
-        cpu_us=spent / final * 1e6 if pids and final else None,
+        cpu_us=processor.micros(final),
         problems=balance(sent, final),
     )
 

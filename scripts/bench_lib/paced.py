@@ -10,15 +10,16 @@ from typing import Final
 
 from bench_lib import against, flow, inbound, outbound, rpc, servers
 from bench_lib.flow import Candidate, Sink, Source
-from bench_lib.processes import cpu_seconds
+from bench_lib.processes import ProcessorTime
 from bench_lib.rows import Plan, Row, Sample
 
 #: Asked: CPU a message, as a part of what Benthos takes with its defaults.
 _ASKED: Final = 0.7
 #: Of a measurement's seconds: before it, at the same pace.
 _WARM: Final = 0.25
-#: So long may it take until the last message has come, in seconds.
+#: Seconds: without an arrival until the rest is lost, and between two looks where the far end has to be asked.
 _PATIENCE: Final = 5.0
+_TICK: Final = 0.005
 #: Of all messages, so many may be sent a whole gap late before it is said.
 _LATE: Final = 0.01
 
@@ -69,7 +70,7 @@ def run(source: Source, sink: Sink, pace: int, seconds: float, pid: int) -> Samp
     watch = _Watch(sink)
     sent: list[float] = []
     late = 0
-    spent = -cpu_seconds(pid)
+    processor = ProcessorTime([pid])
     start = time.perf_counter() + gap
     for number in range(total):
         slot = start + number * gap
@@ -78,9 +79,10 @@ def run(source: Source, sink: Sink, pace: int, seconds: float, pid: int) -> Samp
         late += now > slot + gap
         sent.append(now)
         source.send(1)
-    took = time.perf_counter() - start + gap
-    watch.until(time.perf_counter() + _PATIENCE, total)
-    spent += cpu_seconds(pid)
+    watch.rest(total)
+    # A bridge that keeps the pace is done one gap after the last message was sent.
+    took = max(time.perf_counter() - start, total * gap)
+    cpu_us = processor.micros(total)
     arrived = flow.settle(sink) - watch.base
     latencies = [after - before for before, after in zip(sent, watch.times, strict=False)]
     ordered = sorted(latencies) if arrived == total and watch.watches else []
@@ -89,7 +91,7 @@ def run(source: Source, sink: Sink, pace: int, seconds: float, pid: int) -> Samp
         p50=ordered[len(ordered) // 2] * 1000 if ordered else None,
         p99=ordered[len(ordered) * 99 // 100] * 1000 if ordered else None,
         done=min(arrived, total),
-        cpu_us=spent / total * 1e6,
+        cpu_us=cpu_us,
         problems=flow.balance(total, arrived),
         notes=(f"{late} of {total} messages were sent late",) if late > _LATE * total else (),
     )
@@ -101,7 +103,7 @@ class _Watch:
     Attributes:
         base: How many had arrived before.
         times: When each arrived (`time.perf_counter`).
-        watches: Whether the sink can be waited for; a sink that has to be asked is not watched.
+        watches: Whether the sink can be waited for; the times are good only where it can.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -111,19 +113,29 @@ class _Watch:
         self.base = sink.seen(0)
         self.times: list[float] = []
 
-    def until(self, moment: float, count: int | None = None) -> None:
-        """Wait until a moment, or until so many have arrived."""
-        while True:
-            if self.watches:
-                arrived = self._sink.seen(0) - self.base
-                now = time.perf_counter()
-                self.times.extend([now] * (arrived - len(self.times)))
+    def _look(self) -> int:
+        """How many have arrived."""
+        arrived = self._sink.seen(0) - self.base
+        self.times.extend([time.perf_counter()] * (arrived - len(self.times)))
+        return arrived
+
+    def until(self, moment: float) -> None:
+        """Wait until a moment."""
+        while (left := moment - time.perf_counter()) > 0:
+            if self._fd is None:
+                time.sleep(left)
             else:
-                arrived = 0 if count is None else self._sink.seen(0.005) - self.base
-                now = time.perf_counter()
-            if now >= moment or (count is not None and arrived >= count):
-                return
-            if self._fd is not None:
-                select.select([self._fd], [], [], moment - now)
-            elif count is None:
-                time.sleep(moment - now)
+                # Look first: what has come already does not wake it.
+                self._look()
+                select.select([self._fd], [], [], max(0.0, moment - time.perf_counter()))
+
+    def rest(self, count: int) -> None:
+        """Wait until so many have arrived, or none does for some seconds."""
+        arrived, since = self._look(), time.perf_counter()
+        while arrived < count and time.perf_counter() - since < _PATIENCE:
+            if self._fd is None:
+                time.sleep(_TICK)
+            else:
+                select.select([self._fd], [], [], _PATIENCE)
+            if (now := self._look()) != arrived:
+                arrived, since = now, time.perf_counter()

@@ -267,6 +267,22 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
+class ProcessorTime:
+    """What some processes use of the processor from now on."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        """Where it cannot be read, nothing is watched."""
+        self._pids = pids if without_proc() is None else ()
+        self._before = self._used()
+
+    def _used(self) -> float:
+        return sum(map(cpu_seconds, self._pids))
+
+    def micros(self, count: int) -> float | None:
+        """Microseconds so far for each of `count` messages; None where nothing is watched, or for none."""
+        return (self._used() - self._before) / count * 1e6 if self._pids and count else None
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process, from /proc; Linux only."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -90,14 +90,11 @@ def over_bus(bridge: Bridge, callers: int, seconds: float) -> Sample:
     with Callers(bridge.place) as load:
         load.join()
         warm = load.run(callers, min(0.3, seconds / 4))
-        spent = -processes.cpu_seconds(bridge.pid)
+        processor = processes.ProcessorTime([bridge.pid])
         sample = load.run(callers, seconds)
-        spent += processes.cpu_seconds(bridge.pid)
-    return dataclasses.replace(
-        sample,
-        cpu_us=spent / sample.done * 1e6 if sample.done else None,
-        problems=(*warm.problems, *sample.problems),
-    )
+        return dataclasses.replace(
+            sample, cpu_us=processor.micros(sample.done), problems=(*warm.problems, *sample.problems)
+        )
 
 
 def alone(url: str, callers: int, seconds: float, *, clients: int) -> Sample:
