@@ -15,6 +15,7 @@ import math
 import operator
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -22,7 +23,7 @@ import structlog
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.config import RedisConfig
-from bridge.adapters.redis.connection import AskingConnection, Connection, Converted, OnEnd, OnPush
+from bridge.adapters.redis.connection import AskingConnection, Connection, OnEnd, OnPush
 from bridge.adapters.redis.names import check_channel, check_pattern, check_stream
 from bridge.adapters.redis.pubsub import PubSub
 from bridge.adapters.redis.replies import wrong_shape
@@ -353,7 +354,7 @@ class RedisAdapter(AdapterBase):
         topic = command.topic
         check_channel(topic)
         data, _ = self._codec.encode(command.message)
-        self._open_commands().send(Converted(promise, "PUBLISH", _receivers), "PUBLISH", topic, data)
+        self._open_commands().send(promise, "PUBLISH", topic, data, convert=_receivers)
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Send SUBSCRIBE, or PSUBSCRIBE where the topic has a wildcard; `qos` has no meaning here."""
@@ -409,16 +410,18 @@ class RedisAdapter(AdapterBase):
     # --- Queue
 
     def _enqueue(self, command: Enqueue, context: Context, promise: Promise) -> None:
-        commands, queue, headers = self._open_commands(), command.queue, context.joined(command.headers)
+        commands, queue = self._open_commands(), command.queue
+        headers = context.joined(command.headers) if command.headers else context.headers
         check_name(queue, "queue")
         data, _ = self._codec.encode(command.message)
         if context.idempotency_key is not None:
             headers = {**headers, "idempotency_key": context.idempotency_key}
-        stored = Converted(promise, "XADD", lambda entry: {"message_id": message_id(entry.decode(), queue)})
+        stored = partial(_stored, queue)
         if headers:
-            commands.send(stored, "XADD", queue, "*", "data", data, "headers", encode_headers(headers))
+            entry = ("XADD", queue, "*", "data", data, "headers", encode_headers(headers))
+            commands.send(promise, *entry, convert=stored)
         else:
-            commands.send(stored, "XADD", queue, "*", "data", data)
+            commands.send(promise, "XADD", queue, "*", "data", data, convert=stored)
         if self._config.max_length is not None:
             self._trim(commands, queue, self._config.max_length)
 
@@ -553,6 +556,10 @@ async def _alive(answer: asyncio.Future[Any]) -> None:
     else:
         if reply != b"PONG":
             raise wrong_shape("PING")
+
+
+def _stored(queue: str, entry: Any) -> dict[str, Any]:
+    return {"message_id": message_id(entry.decode(), queue)}
 
 
 def _receivers(count: Any) -> dict[str, Any]:

@@ -31,6 +31,9 @@ _CLOSE_TIMEOUT: Final = 0.5
 OnPush = Callable[[list[Any]], Awaitable[None] | None]
 """Takes a push message. While what it returns has not ended, nothing more is read; None: read on at once."""
 
+Convert = Callable[[Any], Any]
+"""Takes a reply apart. What it raises of `WRONG_SHAPE` means that the reply is none of Redis'."""
+
 OnEnd = Callable[["Connection", BridgeError], None]
 """Called once with a connection that has ended by itself, and why."""
 
@@ -41,34 +44,6 @@ def ignore_push(_: list[Any]) -> None:
 
 def ignore_end(_: "Connection", __: BridgeError) -> None:
     """Do nothing at the end of a connection: for one whose every command somebody waits for."""
-
-
-class Converted:
-    """A promise of the converted reply to `command`; its error is ProtocolError where `convert` fails on the reply."""
-
-    __slots__ = ("_command", "_convert", "_promise")
-
-    def __init__(self, promise: Promise, command: str, convert: Callable[[Any], Any]) -> None:
-        self._promise = promise
-        self._command = command
-        self._convert = convert
-
-    def done(self) -> bool:
-        """See `Promise.done`."""
-        return self._promise.done()
-
-    def set_result(self, result: Any) -> None:
-        """Convert the reply, and settle the promise with the outcome."""
-        try:
-            converted = self._convert(result)
-        except WRONG_SHAPE:
-            self._promise.set_exception(wrong_shape(self._command))
-        else:
-            self._promise.set_result(converted)
-
-    def set_exception(self, error: BridgeError) -> None:
-        """See `Promise.set_exception`."""
-        self._promise.set_exception(error)
 
 
 class Connection:
@@ -103,10 +78,15 @@ class Connection:
         self._on_end = on_end
         self._on_push = on_push
         self._on_outdated = on_outdated
-        self._waiting: deque[Promise] = deque()
+        # Who waits for the next replies, in order, each with what converts the reply, and the command's name.
+        self._waiting: deque[tuple[Promise, Convert | None, str | bytes | int]] = deque()
         self._unsent: list[bytes] = []
         self._usable = False
         self._answered = False
+        self._size = 0  # bytes that have come since the last complete reply
+        self._room: Awaitable[None] | None = None
+        self._bug: Exception | None = None
+        self._awake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.waiting_since: float | None = None
         self.last_heard = self.opened = clock.monotonic()
@@ -144,8 +124,13 @@ class Connection:
         self.send(reply, *command)
         return reply
 
-    def send(self, promise: Promise, *command: str | bytes | int) -> None:
+    def send(self, promise: Promise, *command: str | bytes | int, convert: Convert | None = None) -> None:
         """Send a command; its reply, or a BridgeError, settles the promise.
+
+        Args:
+            promise: It is settled with ProtocolError where `convert` fails on the reply.
+            command: What is sent.
+            convert: Makes the result of the reply; None: the reply is the result.
 
         Raises:
             NotConnectedError: The connection has ended; nothing is sent.
@@ -159,7 +144,7 @@ class Connection:
             raise InvalidError("text with half of a surrogate pair has no UTF-8") from None
         if not self._waiting:
             self.waiting_since = self._clock.monotonic()
-        self._waiting.append(promise)
+        self._waiting.append((promise, convert, command[0]))
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)
@@ -175,46 +160,90 @@ class Connection:
             self._unsent.clear()
 
     async def run(self) -> None:
-        """Give each reply to the caller who waits for it, until the connection ends."""
+        """Give each reply to the caller who waits for it, until the connection ends. Raises a bug in `on_push`."""
         transport = self._transport
         assert transport is not None  # noqa: S101 - it is open
-        next_reply = transport.next_reply
+        transport.start(self._take, self._awake.set)
+        self._take(0)  # what came together with the answers to the opening commands
+        while True:
+            if self._room is not None:
+                await self._room
+                self._room = None
+                transport.resume()
+                self._take(0)
+            elif self._bug is not None:
+                raise self._bug
+            elif transport.failure is not None:
+                self.lose(translate(transport.failure).message)
+                return
+            else:
+                self._awake.clear()
+                await self._awake.wait()
+
+    def _take(self, size: int) -> None:
+        """Handle the replies that are here, after `size` more bytes have come. Never raises: the event loop calls it.
+
+        While a push message waits for room, the replies behind it wait, too.
+        """
+        if size:
+            self._size += size
+            self.last_heard = self._clock.monotonic()
+        if self._room is not None or self._bug is not None:
+            return
+        assert self._transport is not None  # noqa: S101 - it is open
         try:
-            while True:
-                reply = next_reply()
-                if reply is NOTHING:
-                    reply = await self._receive(transport)
-                if type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
-                    room = self._on_push(reply)
-                    if room is not None:
-                        await room
-                elif not isinstance(reply, RedisError):
-                    self._answer(reply, None)
-                elif isinstance(reply, ERROR_REPLIES):
-                    error = translate(reply)
-                    if error.code in OUTDATED:
-                        self._on_outdated(error)
-                    self._answer(None, error)
-                else:
-                    raise reply
+            self._hand_out(self._transport)
         except (RedisError, OSError) as failure:
             self.lose(translate(failure).message)
+        except Exception as bug:  # noqa: BLE001 - `run` raises it
+            self._bug = bug
+            self._awake.set()
 
-    async def _receive(self, transport: Transport) -> Any:
-        """Wait until a reply is complete, and return it."""
-        size = 0
-        while True:
-            if self._answered:
-                # An answered command proves that the server is alive, whenever the next one was sent.
-                self._answered = False
-                self.waiting_since = self.last_heard if self._waiting else None
-            size += await transport.receive()
-            self.last_heard = self._clock.monotonic()
-            if size > _MOST_REPLY:
-                raise InvalidResponse(f"a reply of more than {_MOST_REPLY} bytes")
-            reply = transport.next_reply()
-            if reply is not NOTHING:
-                return reply
+    def _hand_out(self, transport: Transport) -> None:
+        if self._size > _MOST_REPLY:
+            raise InvalidResponse(f"a reply of more than {_MOST_REPLY} bytes")
+        next_reply, waiting = transport.next_reply, self._waiting
+        while (reply := next_reply()) is not NOTHING:
+            self._size = 0
+            if type(reply) is hiredis.PushNotification and not _is_confirmation(reply):
+                self._room = self._on_push(reply)
+                if self._room is not None:
+                    transport.pause()
+                    self._awake.set()
+                    return
+            elif isinstance(reply, RedisError):
+                self._refuse(reply)
+            elif not waiting:  # it would answer the next command, and each later reply the wrong one
+                raise InvalidResponse("a reply to no command")
+            else:
+                self._answered = True
+                promise, convert, command = waiting.popleft()
+                if promise.done():
+                    continue
+                if convert is not None:
+                    try:
+                        reply = convert(reply)
+                    except WRONG_SHAPE:
+                        promise.set_exception(wrong_shape(str(command)))
+                        continue
+                promise.set_result(reply)
+        if self._answered:
+            self._answered = False
+            # An answered command proves that the server is alive, whenever the next one was sent.
+            self.waiting_since = self.last_heard if waiting else None
+
+    def _refuse(self, reply: RedisError) -> None:
+        """Fail the command that an error reply answers. Raises an error that is none of a command's."""
+        if not isinstance(reply, ERROR_REPLIES):
+            raise reply
+        error = translate(reply)
+        if error.code in OUTDATED:
+            self._on_outdated(error)
+        if self._waiting:  # else it is what the server sends before it ends the connection
+            self._answered = True
+            promise = self._waiting.popleft()[0]
+            if not promise.done():
+                promise.set_exception(error)
 
     def lose(self, why: str) -> None:
         """End the connection as one that has ended by itself: commands that wait fail, and `on_end` is called."""
@@ -222,20 +251,6 @@ class Connection:
             self.was_idle = not self._waiting
             self.end(why)
             self._on_end(self, ConnectionLostError(why))
-
-    def _answer(self, reply: Any, error: BridgeError | None) -> None:
-        if not self._waiting:
-            if error is None:  # it would answer the next command, and each later reply the wrong one
-                raise InvalidResponse("a reply to no command")
-            return  # an error that the server sends before it ends the connection
-        promise = self._waiting.popleft()
-        self._answered = True
-        if promise.done():
-            return
-        if error is None:
-            promise.set_result(reply)
-        else:
-            promise.set_exception(error)
 
     def end(self, why: str) -> None:
         """End the connection now. Commands that wait fail with ConnectionLostError, whose message is `why`."""
@@ -248,7 +263,7 @@ class Connection:
         self._unsent.clear()
         self.waiting_since = None
         while self._waiting:
-            promise = self._waiting.popleft()
+            promise = self._waiting.popleft()[0]
             if not promise.done():
                 promise.set_exception(ConnectionLostError(message))
                 if isinstance(promise, asyncio.Future):
@@ -283,13 +298,13 @@ class AskingConnection(Connection):
 
     _in_transaction = False
 
-    def send(self, promise: Promise, *command: str | bytes | int) -> None:
+    def send(self, promise: Promise, *command: str | bytes | int, convert: Convert | None = None) -> None:
         """See `Connection.send`."""
         if not self._in_transaction:
             asking: asyncio.Future[Any] = self._loop.create_future()
             asking.add_done_callback(ignore_outcome)
             super().send(asking, "ASKING")
-        super().send(promise, *command)
+        super().send(promise, *command, convert=convert)
         self._in_transaction = command[0] == "MULTI" or (self._in_transaction and command[0] != "EXEC")
 
 

@@ -5,11 +5,10 @@ What is used of redis-py is its knowledge of the protocol's errors: which text o
 """
 
 import asyncio
-import contextlib
 import re
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 from redis.asyncio.connection import DefaultParser
@@ -34,8 +33,6 @@ Step = tuple[Command, Callable[[Any], str | None]]
 NOTHING: Final = object()
 #: Error replies to a command. redis-py derives two of them from its exception for a dead connection.
 ERROR_REPLIES: Final = (ResponseError, BusyLoadingError, AuthenticationError)
-#: Most bytes that are read at once.
-_READ_SIZE: Final = 65_536
 #: What may begin an array, set, map, push or attribute with ten million elements or more: the first byte, and a search.
 #: hiredis makes room for all of the elements at once, and needs seconds to free it.
 _LARGE: Final = tuple((kind, re.compile(re.escape(kind) + rb"\d{8}")) for kind in (b"*", b"~", b"%", b">", b"|"))
@@ -92,86 +89,170 @@ def _check_select(reply: Any) -> None:
         raise ConnectionError("Invalid Database")
 
 
-class Transport:
+class Transport(asyncio.Protocol):
     """One open connection: writes that never wait, and replies in order. `open_transport` makes one.
+
+    The methods of `asyncio.Protocol` are called by the event loop only.
 
     Attributes:
         role: What the server calls itself: `master` or `replica`; None where it does not say.
+        failure: Why nothing will come any more: redis-py's ConnectionError, or an OSError; None while it is open.
     """
 
     role: str | None = None
 
-    def __init__(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._stream = stream
-        self._writer = writer
-        self._transport = writer.transport
+    def __init__(self) -> None:
+        """It is not connected yet."""
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error_reply, notEnoughData=NOTHING)
         self._gets, self._feed = self._reader.gets, self._reader.feed
+        self._socket: asyncio.Transport
+        self._came = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._on_data: Callable[[int], None] = lambda _: self._came.set()
+        self._on_end: Callable[[], None] = self._came.set
+        # What has come and may begin a reply with too many elements, at `_at`; hiredis has what was before that.
         self._doubtful = b""
+        self._at = 0
         self._begun = b""
+        self.failure: Exception | None = None
+
+    def start(self, on_data: Callable[[int], None], on_end: Callable[[], None]) -> None:
+        """Call `on_data` from now on with the number of bytes whenever some have come, and `on_end` at the end."""
+        self._on_data, self._on_end = on_data, on_end
+        if self.failure is not None:
+            on_end()
 
     def next_reply(self) -> Any:
         """Return the next complete reply, its strings as bytes; NOTHING where there is none.
 
-        An error reply is returned, not raised. Raises redis-py's InvalidResponse for what is not RESP3.
+        An error reply is returned, not raised. Raises redis-py's InvalidResponse for what is not RESP3, and for a reply
+        with too many elements.
         """
         try:
-            return self._gets(False)
+            reply = self._gets(False)
+            while reply is NOTHING and self._doubtful:
+                self._feed_doubtful()
+                reply = self._gets(False)
         except TypeError as error:  # a map of RESP3 whose key is a list or a map
             raise InvalidResponse(str(error)) from None
         except MemoryError:  # hiredis makes room for all elements of an array as soon as it knows how many there are
             raise InvalidResponse("a reply that is too large for the memory") from None
+        return reply
 
-    async def receive(self) -> int:
-        """Wait for more bytes, and return how many were read.
+    async def reply(self) -> Any:
+        """Wait for one reply before `start`, passing over push messages. Raises an error reply, and `failure`."""
+        while True:
+            reply = self.next_reply()
+            if reply is NOTHING:
+                if self.failure is not None:
+                    raise self.failure
+                self._came.clear()
+                await self._came.wait()
+            elif isinstance(reply, RedisError):
+                raise reply
+            elif type(reply) is not hiredis.PushNotification:
+                return reply
 
-        Raises:
-            ConnectionError: The connection has ended; it is redis-py's.
-            InvalidResponse: A reply has too many elements.
-            OSError: The connection has broken.
-        """
-        data, self._doubtful = self._doubtful, b""
-        if data:
-            # All complete replies before this were taken. Inside of a string there are bytes that wait for its end.
-            if not self._reader.has_data():
-                raise InvalidResponse("a reply with too many elements")
-            again = _LARGE_AGAIN.search(data, 1)
-            large = None if again is None else again.start()
+    def _feed_doubtful(self) -> None:
+        """Give hiredis what may have been too much, up to the next such place."""
+        # All complete replies before this were taken. Inside of a string there are bytes that wait for its end.
+        if not self._reader.has_data():
+            raise InvalidResponse("a reply with too many elements")
+        data, at = self._doubtful, self._at
+        again = _LARGE_AGAIN.search(data, at + 1)
+        if again is not None:
+            self._at = again.start()
+            self._feed(data[at : self._at])
         else:
-            data = self._begun + await self._stream.read(_READ_SIZE)
-            if len(data) == len(self._begun):
-                raise ConnectionError("Connection closed by server.")
-            self._begun = b""
-            large = _find_large(data)
-        if large is not None:
-            data, self._doubtful = data[:large], data[large:]
-        elif not data.endswith(b"\n") and (begun := _BEGUN.search(data[-_LONGEST_BEGUN:])) is not None:
+            self._doubtful = b""
+            self._feed_to_the_end(data[at:])
+
+    def _feed_to_the_end(self, data: bytes) -> None:
+        """Give hiredis what has come, except for an end that more bytes may turn into too many elements."""
+        if not data.endswith(b"\n") and (begun := _BEGUN.search(data[-_LONGEST_BEGUN:])) is not None:
             self._begun = begun[1]
             data = data[: -len(begun[1])]
         self._feed(data)
-        return len(data)
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the operating system or its queue; do nothing where the connection is at its end."""
         # uvloop's transport raises RuntimeError once it is closed; asyncio's own is silent.
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        if not self._socket.is_closing():
+            self._socket.write(data)
+
+    def pause(self) -> None:
+        """Read nothing until `resume`. Some bytes may still come."""
+        if not self._socket.is_closing():
+            self._socket.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self._socket.is_closing():
+            self._socket.resume_reading()
 
     def abort(self) -> None:
         """End the connection now and discard what is unsent: a frozen server would never take it."""
-        self._transport.abort()
+        self._socket.abort()
 
     async def close(self) -> None:
         """End the connection in an orderly way: send what is unsent, and say goodbye over TLS."""
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        self._socket.close()
+        await self._lost.wait()
+
+    def keep_alive(self) -> None:
+        """Have the operating system notice a server that is gone, by TCP keep-alive."""
+        sock = self._socket.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for names, value in _KEEP_ALIVE:
+            known = [getattr(socket, name) for name in names if hasattr(socket, name)]
+            if known:
+                sock.setsockopt(socket.IPPROTO_TCP, known[0], value)
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the socket."""
+        self._socket = cast("asyncio.Transport", transport)  # uvloop's is none of asyncio's classes
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        size = len(data)
+        if self._doubtful:  # what comes while reading is paused
+            self._doubtful, self._at = self._doubtful[self._at :] + data, 0
+        else:
+            if self._begun:
+                data, self._begun = self._begun + data, b""
+            large = _find_large(data)
+            if large is None:
+                self._feed_to_the_end(data)
+            else:
+                self._feed(data[:large])
+                self._doubtful, self._at = data, large
+        self._on_data(size)
+
+    def eof_received(self) -> bool:
+        """The server has hung up."""
+        self._end(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._lost.set()
+        self._end(exc)
+
+    def _end(self, error: Exception | None) -> None:
+        if self.failure is None:
+            self.failure = error or ConnectionError("Connection closed by server.")
+            self._on_end()
 
 
 def _find_large(data: bytes) -> int | None:
     """Return where the first thing may begin that has too many elements; None: nowhere."""
-    found = [match.start() for kind, large in _LARGE if kind in data and (match := large.search(data))]
-    return min(found) if found else None
+    first = None
+    for kind, large in _LARGE:
+        if kind in data and (match := large.search(data)) is not None:
+            first = match.start() if first is None else min(first, match.start())
+    return first
 
 
 async def open_transport(target: Target) -> Transport:
@@ -186,7 +267,8 @@ async def open_transport(target: Target) -> Transport:
     """
     context = target.context()
     try:
-        stream, writer = await asyncio.open_connection(
+        _, transport = await asyncio.get_running_loop().create_connection(
+            Transport,
             target.server.host,
             target.server.port,
             ssl=context,
@@ -197,36 +279,15 @@ async def open_transport(target: Target) -> Transport:
         raise opening_error(error, target.server) from None
     except (ValueError, OverflowError) as error:  # a host that is no name, or a port beyond 65535
         raise NotConnectedError(f"no connection to {target.name}: {error}") from None
-    transport = Transport(stream, writer)
     try:
-        _keep_alive(writer.get_extra_info("socket"))
+        transport.keep_alive()
         steps = opening_steps(target)
         transport.write(b"".join(pack(command) for command, _ in steps))
         (_, check_hello), *others = steps
-        transport.role = check_hello(await _reply(transport))
+        transport.role = check_hello(await transport.reply())
         for _, check in others:
-            check(await _reply(transport))
+            check(await transport.reply())
     except BaseException:
         transport.abort()
         raise
     return transport
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for names, value in _KEEP_ALIVE:
-        known = [getattr(socket, name) for name in names if hasattr(socket, name)]
-        if known:
-            sock.setsockopt(socket.IPPROTO_TCP, known[0], value)
-
-
-async def _reply(transport: Transport) -> Any:
-    """Wait for one reply, passing over push messages. Raises an error reply."""
-    while True:
-        reply = transport.next_reply()
-        if reply is NOTHING:
-            await transport.receive()
-        elif isinstance(reply, RedisError):
-            raise reply
-        elif type(reply) is not hiredis.PushNotification:
-            return reply

@@ -1,6 +1,5 @@
 """How a Redis connection is opened, and what is read from it."""
 
-import asyncio
 import time
 
 import pytest
@@ -24,12 +23,6 @@ class Ended:
         raise RuntimeError("the handler is closed")
 
 
-class Writer:
-    """As much of a StreamWriter as is used."""
-
-    transport = Ended()
-
-
 def steps(url="redis://cache", auth=NO_AUTH):
     """The opening commands to a server."""
     return opening_steps(targets(adapter_setup("test", Endpoint(url=url), auth=auth), RedisConfig())[0])
@@ -37,22 +30,19 @@ def steps(url="redis://cache", auth=NO_AUTH):
 
 async def fed(*chunks):
     """A transport that has received these bytes."""
-    stream = asyncio.StreamReader()
-    transport = Transport(stream, Writer())
+    transport = Transport()
+    transport.connection_made(Ended())
     for chunk in chunks:
-        stream.feed_data(chunk)
-        await transport.receive()
+        transport.data_received(chunk)
     return transport
 
 
-async def read_all(transport, replies):
-    """Collect replies until something is raised."""
-    while True:
-        reply = transport.next_reply()
-        if reply is NOTHING:
-            async with asyncio.timeout(1):
-                await transport.receive()
-        else:
+def read_all(transport, replies, *chunks):
+    """Collect the replies that are here, and those that come with each chunk, until something is raised."""
+    for chunk in (b"", *chunks):
+        if chunk:
+            transport.data_received(chunk)
+        while (reply := transport.next_reply()) is not NOTHING:
             replies.append(reply)
 
 
@@ -96,11 +86,16 @@ async def test_replies_come_as_they_are_complete():
 
 
 async def test_the_end_of_a_connection():
-    """Is redis-py's ConnectionError, which the table of errors knows."""
-    stream = asyncio.StreamReader()
-    stream.feed_eof()
+    """Is redis-py's ConnectionError, which the table of errors knows; what came before the end is read."""
+    transport = await fed(b"+OK\r\n")
+    transport.eof_received()
+    assert await transport.reply() == b"OK"
     with pytest.raises(exceptions.ConnectionError, match="closed by server"):
-        await Transport(stream, Writer()).receive()
+        await transport.reply()
+    told = []
+    transport.start(told.append, lambda: told.append(None))
+    transport.connection_lost(ConnectionResetError())
+    assert told == [None]
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n", b"%1\r\n*0\r\n+x\r\n", b"%1\r\n%0\r\n+x\r\n"])
@@ -150,11 +145,9 @@ async def test_too_many_elements(kind, before, cut):
     """A reply that says that it has them is refused before hiredis makes room; what came before it was read."""
     data = before + kind + b"2147483647\r\n"
     at = len(before) + cut
-    transport = await fed(data[:at]) if at else await fed()
-    transport._stream.feed_data(data[at:])
-    replies = []
+    transport, replies = await fed(), []
     with pytest.raises(exceptions.InvalidResponse, match="too many elements"):
-        await read_all(transport, replies)
+        read_all(transport, replies, data[:at], data[at:])
     assert replies == ([1] if before == b":1\r\n" else [])
 
 
@@ -163,29 +156,27 @@ async def test_text_that_looks_like_too_many_elements(size):
     """Inside of a string it is text, however the bytes are cut."""
     texts = [b"*2147483647\r\n", b"a\r\n*99999999\r\n>123456789", b"\n*1\n~12345678|", b"*", b"%12345678"]
     data = b"".join(b"$%d\r\n%s\r\n" % (len(text), text) for text in texts) + b"*2\r\n$1\r\n*\r\n:7\r\n"
-    transport = await fed()
-    replies = []
-    reads = iter([data[at : at + size] for at in range(0, len(data), size)])
-
-    async def read(_):
-        return next(reads, b"")
-
-    transport._stream.read = read
-    with pytest.raises(exceptions.ConnectionError):
-        await read_all(transport, replies)
+    transport, replies = await fed(), []
+    read_all(transport, replies, *(data[at : at + size] for at in range(0, len(data), size)))
     assert replies == [*texts, [b"*", 7]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_what_comes_while_nothing_is_read(size):
+    """Waits behind what is here, also where that may have had too many elements."""
+    text = b"*2147483647\r\n>99999999"
+    data = b"$%d\r\n%s\r\n:7\r\n" % (len(text), text)
+    replies = []
+    read_all(await fed(*(data[at : at + size] for at in range(0, len(data), size))), replies)
+    assert replies == [text, 7]
 
 
 async def test_content_made_to_be_searched_for_long():
     """Whoever may publish chooses it: thousands of what looks like too many elements, and all of their first bytes."""
-    content = b"*12345678" * 3_000 + b"~1%1>1|1" * 4_500
-    stream = asyncio.StreamReader()
-    transport = Transport(stream, Writer())
-    stream.feed_data(b"$%d\r\n%b\r\n" % (len(content), content))
+    content = b"*12345678" * 12_000 + b"~1%1>1|1" * 18_000
     began = time.thread_time()
-    while (reply := transport.next_reply()) is NOTHING:
-        await transport.receive()
-    assert reply == content
+    transport = await fed(b"$%d\r\n%b\r\n" % (len(content), content))
+    assert transport.next_reply() == content
     assert time.thread_time() - began < 0.3
 
 
