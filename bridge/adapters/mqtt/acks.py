@@ -5,10 +5,14 @@ that is settled early waits for those that came before it with the same QoS. Onl
 long are set aside, so that they do not hold up those of other subscriptions.
 """
 
+import itertools
+import operator
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from bridge.adapters.mqtt.packets.message import IncomingMessage
+
+_is_settled = operator.attrgetter("settled")
 
 
 class Acks:
@@ -28,17 +32,17 @@ class Acks:
         self.held_bytes = 0
         self.room = 0
         self.on_room: Callable[[], None] | None = None
-        self._send: Callable[[IncomingMessage], bool] = lambda _: False
+        self._send: Callable[[Sequence[IncomingMessage]], bool] = lambda _: False
         self._queues: tuple[deque[IncomingMessage], deque[IncomingMessage]] = (deque(), deque())
         self._aside: set[IncomingMessage] = set()
         self._before: dict[tuple[int, int], IncomingMessage] = {}
         self._answered: set[int] = set()
 
-    def begin(self, send: Callable[[IncomingMessage], bool], *, present: bool) -> None:
+    def begin(self, send: Callable[[Sequence[IncomingMessage]], bool], *, present: bool) -> None:
         """Begin a connection.
 
         Args:
-            send: Writes the acknowledgement of a message; returns False where there is no connection any more.
+            send: Writes the acknowledgements of messages; returns False where there is no connection any more.
             present: Whether the broker had kept the session.
         """
         self._send = send
@@ -78,24 +82,29 @@ class Acks:
     def delivered(self, message: IncomingMessage) -> None:
         """Take note that a message is delivered, and is acknowledged soon: it fills the memory no more."""
         if not message.delivered:
-            self._make_room(message)
             message.delivered = True
+            self.held_bytes -= message.size
+            if self.on_room is not None:
+                self._tell_of_room()
 
-    def settle(self, message: IncomingMessage) -> None:
-        """Acknowledge a message as soon as all that came before it are settled, or set aside."""
-        message.settled = True
-        if message.qos == 0:
-            return
-        if message.aside:
-            if message in self._aside and self._send(message):  # else it is of an earlier connection
+    def settle(self, *messages: IncomingMessage) -> None:
+        """Acknowledge each message as soon as all that came before it are settled, or set aside."""
+        for message in messages:
+            message.settled = True
+            if message.aside and message in self._aside and self._send((message,)):  # else of an earlier connection
                 self._aside.discard(message)
                 self._acknowledged(message)
-            return
-        self._acknowledge_settled(self._queues[message.qos - 1])
+        for queue in self._queues:
+            if queue and queue[0].settled:
+                self._acknowledge_settled(queue)
 
     def _acknowledge_settled(self, queue: deque[IncomingMessage]) -> None:
-        while queue and queue[0].settled and self._send(queue[0]):
-            self._acknowledged(queue.popleft())
+        settled = list(itertools.takewhile(_is_settled, queue))
+        if settled and self._send(settled):
+            for message in settled:
+                queue.popleft()
+                if message.qos == 2 or not message.delivered:
+                    self._acknowledged(message)
 
     def leave(self, message: IncomingMessage) -> None:
         """Forget a message without acknowledging it: the broker sends it again with the next connection."""
@@ -104,12 +113,12 @@ class Acks:
 
     def _acknowledged(self, message: IncomingMessage) -> None:
         if not message.delivered:
-            self._make_room(message)
+            self.held_bytes -= message.size
+            self._tell_of_room()
         if message.qos == 2:
             self._answered.add(message.identifier)
 
-    def _make_room(self, message: IncomingMessage) -> None:
-        self.held_bytes -= message.size
+    def _tell_of_room(self) -> None:
         if self.on_room is not None and self.held_bytes < self.room:
             on_room, self.on_room = self.on_room, None
             on_room()

@@ -183,6 +183,7 @@ class MqttConnection:
         self._calls: dict[int, asyncio.Future[bytes]] = {}
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self._flush_is_due = False
+        self._waits_to_write = False
         self._paused = False
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
@@ -216,7 +217,7 @@ class MqttConnection:
 
     async def drain(self) -> None:
         """Wait until everything that was sent is in the operating system's hands, or the connection has ended."""
-        if self._is_open() and not self._transport.is_empty:
+        if self._transport.is_open and not self._transport.is_empty:
             self._drained = self._drained or self._loop.create_future()
             await self._drained
 
@@ -226,7 +227,7 @@ class MqttConnection:
         It answers PINGREQ after that. Some brokers read no further where they cannot write any more, because the
         connection was closed.
         """
-        if self._has_acknowledged and self._is_open():
+        if self._has_acknowledged and self._transport.is_open:
             self.resume()
             await self._send_ping()
 
@@ -244,7 +245,7 @@ class MqttConnection:
     def close(self, *, orderly: bool) -> None:
         """End the connection. Only an orderly end sends DISCONNECT, by which the broker forgets the will."""
         self._closing = True
-        if orderly and self._is_open():
+        if orderly and self._transport.is_open:
             self._transport.write(b"%c\x00" % DISCONNECT)
         self._end(ConnectionLostError("the session was closed"))
         self.error = NotConnectedError("the session is closed")
@@ -354,23 +355,24 @@ class MqttConnection:
             error = self.error
             raise NotConnectedError(error.message, code=error.code, permanent=error.permanent)
 
-    def acknowledge(self, message: IncomingMessage) -> bool:
-        """Send PUBACK or PUBREC for a message of QoS 1 or 2; return False where the connection is gone."""
-        if not self._is_open():
+    def acknowledge(self, messages: Sequence[IncomingMessage]) -> bool:
+        """Send PUBACK or PUBREC for messages of QoS 1 and 2, in order; return False where the connection is gone."""
+        if not self._transport.is_open:
             return False
-        self._write(acknowledgement(PUBACK if message.qos == 1 else PUBREC, message.identifier))
+        packets = [acknowledgement(PUBACK if one.qos == 1 else PUBREC, one.identifier) for one in messages]
+        self._write(b"".join(packets))
         self._has_acknowledged = True
         return True
 
     def pause(self) -> None:
         """Read nothing until `resume`, answers of the broker included: only for a moment, so that a flood waits."""
-        if not self._paused and self._is_open():
+        if not self._paused and self._transport.is_open:
             self._paused = True
             self._loop.remove_reader(self._transport.fileno())
 
     def resume(self) -> None:
         """Read again after `pause`."""
-        if self._paused and self._is_open():
+        if self._paused and self._transport.is_open:
             self._paused = False
             self._loop.add_reader(self._transport.fileno(), self._on_readable)
             self._loop.call_soon(self._go_on)
@@ -386,8 +388,7 @@ class MqttConnection:
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        descriptor = self._transport.fileno()
-        if descriptor < 0:
+        if not self._transport.is_open:
             return
         try:
             is_empty = self._transport.flush()
@@ -400,15 +401,17 @@ class MqttConnection:
             if not promise.done():
                 promise.set_result({})
         self._outgoing.send_waiting()
-        if is_empty:
-            self._loop.remove_writer(descriptor)
-        else:
-            self._loop.add_writer(descriptor, self._flush)
+        if self._waits_to_write is is_empty:
+            self._waits_to_write = not is_empty
+            if is_empty:
+                self._loop.remove_writer(self._transport.fileno())
+            else:
+                self._loop.add_writer(self._transport.fileno(), self._flush)
         if self._transport.is_empty:
             self._set_drained()
 
     def _on_readable(self) -> None:
-        if self._paused or not self._is_open():
+        if self._paused or not self._transport.is_open:
             return
         try:
             data = self._transport.receive()
@@ -420,29 +423,25 @@ class MqttConnection:
             self.last_heard = self._clock.monotonic()
             self._reader.feed(data)
             self._go_on()
-            # uvloop announces a reset once, together with the data before it: what is behind the data is asked for.
-            self._loop.call_soon(self._on_readable)
         else:
             self._end(lost(self._transport.failure, None, self._guess()))
 
     def _go_on(self) -> None:
         """Handle the packets that are here, until there is no room for messages or the connection ends."""
+        if not self._transport.is_open:
+            return
+        transport = self._transport
         try:
             for first, body in self._reader.packets():
-                if not self._is_open():
-                    return
                 self._take(first, body)
-                if self._paused:
+                if self._paused or not transport.is_open:
                     return
         except MalformedPacketError as error:
-            if self._version5 and self._is_open():
-                self._transport.write(_PROTOCOL_ERROR)
+            if self._version5 and transport.is_open:
+                transport.write(_PROTOCOL_ERROR)
             self._end(ConnectionLostError(f"the broker sent what is no MQTT: {error}"))
-        if self._is_open() and self._transport.has_more():
+        if transport.is_open and transport.has_more():
             self._loop.call_soon(self._on_readable)
-
-    def _is_open(self) -> bool:
-        return self._transport.fileno() >= 0
 
     def _take(self, first: int, body: bytes) -> None:
         kind = first & KIND

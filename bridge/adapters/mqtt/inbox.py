@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from bridge.adapters._common.content import Codec
+from bridge.adapters._common.delivered import Delivered
 from bridge.adapters.mqtt.acks import Acks
 from bridge.adapters.mqtt.packets.headers import inbound_headers
 from bridge.adapters.mqtt.packets.message import IncomingMessage
@@ -43,7 +43,9 @@ _Result = TypeVar("_Result")
 
 @dataclass(eq=False, slots=True)
 class TopicSubscription:
-    """One subscription of this connection. It delivers its messages one after the other, in a task of its own.
+    """One subscription of this connection. It delivers its messages one after the other.
+
+    Each is delivered while it is read from the socket, as long as nothing has to be waited for; else by a task.
 
     Attributes:
         topic: The filter as it was sent, with `$share/<group>/` in front where there is a group.
@@ -52,7 +54,9 @@ class TopicSubscription:
         identifier: The subscription identifier.
         queue: Where messages wait for the application's acknowledgement; None where it gives none.
         waiting: Messages that are not delivered; the first one may be on its way.
+        delivery: Of the first one that waits, where it was begun and the task has not seen it yet.
         arrived: Set when there is something to deliver.
+        is_idle: Whether the task waits for something to deliver.
         task: Delivers; None once it is over.
         loose: How many messages of QoS 0 wait.
         loose_bytes: Their bytes.
@@ -66,7 +70,9 @@ class TopicSubscription:
     identifier: int
     queue: SubscriptionQueue | None = None
     waiting: deque[IncomingMessage] = field(default_factory=deque)
+    delivery: Awaitable[AckDecision | None] | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    is_idle: bool = False
     task: asyncio.Task[None] | None = None
     loose: int = 0
     loose_bytes: int = 0
@@ -124,16 +130,14 @@ class Inbox:
         self._unacknowledged = unacknowledged
         self._stale = stale
         self._clock = clock
-        self._when_on_bus = when_on_bus
+        # Messages that were delivered and are not acknowledged.
+        self._delivered: Delivered[IncomingMessage] = Delivered(when_on_bus, lambda messages: acks.settle(*messages))
         self._start = start
         self._is_kept = is_kept
         self._on_dropped = on_dropped
         self._on_outdated = on_outdated
         self._on_warning = on_warning
         self._leaves = False
-        # Messages that were delivered in this turn, and how many were and are not acknowledged.
-        self._delivered: list[IncomingMessage] = []
-        self._unconfirmed = 0
         self._session_is_kept = False
         self._subscriptions: list[TopicSubscription] = []
         self._unclaimed: list[IncomingMessage] = []
@@ -151,7 +155,7 @@ class Inbox:
 
     def begin(
         self,
-        acknowledge: Callable[[IncomingMessage], bool],
+        acknowledge: Callable[[Sequence[IncomingMessage]], bool],
         *,
         present: bool,
         pause: Callable[[], None] = lambda: None,
@@ -160,7 +164,7 @@ class Inbox:
         """Begin a connection.
 
         Args:
-            acknowledge: Sends the acknowledgement of a message; returns False where there is no connection any more.
+            acknowledge: Sends the acknowledgements of messages; returns False where there is no connection any more.
             present: Whether the broker had kept the session.
             pause: Stops reading from the broker.
             resume: Goes on reading.
@@ -173,7 +177,7 @@ class Inbox:
     # --- what comes
 
     def put(self, message: IncomingMessage) -> None:
-        """Take a message, which the task of each subscription that it fits delivers."""
+        """Take a message, and deliver it to each subscription that it fits."""
         before = self._acks.came(message)
         if message.fault is not None:
             self._on_dropped(ProtocolError(f"the broker sent {message.fault}"), message.topic)
@@ -223,8 +227,12 @@ class Inbox:
         for one in subscriptions:
             if message.qos == 0 and not self._has_room(one, message):
                 continue
+            if one.is_idle and (one.queue is None or message.qos == 0) and self._deliver(one, message):
+                continue
             one.waiting.append(message)
-            one.arrived.set()
+            if one.is_idle:
+                one.is_idle = False
+                one.arrived.set()
             if one.stalled and message.qos:
                 self._acks.set_aside((message,))
 
@@ -371,8 +379,28 @@ class Inbox:
 
     # --- delivery
 
+    def _deliver(self, subscription: TopicSubscription, message: IncomingMessage) -> bool:
+        """Deliver a message at once; return False where its delivery has begun and has to be waited for."""
+        try:
+            decision = subscription.deliver(message.inbound or self._inbound(message))
+        except Exception as error:  # noqa: BLE001 - a bug of ours: it is raised in the task that somebody awaits
+            decision = _raise(error)
+        if isinstance(decision, AckDecision):
+            self._done(subscription, message)
+            return True
+        subscription.delivery = decision
+        return False
+
     async def _run(self, subscription: TopicSubscription) -> None:
         """Deliver until cancelled. A message that is being delivered then stays unacknowledged and comes again."""
+        try:
+            await self._deliver_waiting(subscription)
+        finally:
+            delivery, subscription.delivery = subscription.delivery, None
+            if isinstance(delivery, Coroutine):  # else Python warns of a coroutine that nobody awaited
+                delivery.close()
+
+    async def _deliver_waiting(self, subscription: TopicSubscription) -> None:
         waiting, deliver, queue = subscription.waiting, subscription.deliver, subscription.queue
         turn = 0
         while True:
@@ -385,14 +413,19 @@ class Inbox:
                 if queue is not None and message.qos > 0:
                     queue.add(waiting.popleft(), self._inbound(message))
                     continue
-                decision = deliver(message.inbound or self._inbound(message))
-                if decision.__class__ is not AckDecision:
-                    await self._patiently(subscription, decision)
+                delivery, subscription.delivery = subscription.delivery, None
+                if delivery is None:
+                    decision = deliver(message.inbound or self._inbound(message))
+                    delivery = None if decision.__class__ is AckDecision else decision
+                if delivery is not None:
+                    await self._patiently(subscription, delivery)
                 waiting.popleft()
                 self._done(subscription, message)
             if queue is not None:
                 await self._patiently(subscription, queue.deliver_due())
+            subscription.is_idle = not subscription.arrived.is_set()
             await subscription.arrived.wait()
+            subscription.is_idle = False
 
     async def _patiently(self, subscription: TopicSubscription, delivery: Awaitable[_Result]) -> _Result:
         """Wait for a delivery; while that takes long, let other subscriptions' acknowledgements go before."""
@@ -427,25 +460,12 @@ class Inbox:
     def _acknowledge(self, message: IncomingMessage) -> None:
         """Acknowledge a message that was delivered once its events are on the bus."""
         self._acks.delivered(message)
-        self._unconfirmed += 1
-        if not self._delivered:
-            asyncio.get_running_loop().call_soon(self._ask_bus)
-        self._delivered.append(message)
-
-    def _ask_bus(self) -> None:
-        """Wait for all messages of this turn together."""
-        delivered, self._delivered = self._delivered, []
-        self._when_on_bus(partial(self._confirm, delivered))
-
-    def _confirm(self, messages: list[IncomingMessage]) -> None:
-        self._unconfirmed -= len(messages)
-        for message in messages:
-            self._acks.settle(message)
+        self._delivered.add(message)
 
     @property
     def is_unconfirmed(self) -> bool:
         """Whether messages wait for their acknowledgement since their events are on the bus only just."""
-        return self._unconfirmed > 0
+        return self._delivered.count > 0
 
     def _inbound(self, message: IncomingMessage) -> Inbound:
         headers = inbound_headers(message)
@@ -499,6 +519,10 @@ class Inbox:
         if self._flood.is_set and not any(self._is_full(one) for one in self._subscriptions):
             self._flood.cancel()
             self._resume()
+
+
+async def _raise(error: Exception) -> AckDecision:
+    raise error
 
 
 def _loose_bytes(messages: Iterable[IncomingMessage]) -> int:

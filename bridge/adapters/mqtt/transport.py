@@ -6,6 +6,7 @@ opened here. paho gets a `ControlSocket`, into which it writes CONNECT.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -26,6 +27,7 @@ class SocketTransport:
     """A connected, non-blocking socket, with or without TLS, and what waits to be written to it.
 
     Attributes:
+        is_open: Whether it was not closed.
         failure: The last error of the operating system or of OpenSSL; None where there was none.
         sent: How many bytes the operating system has taken.
     """
@@ -34,6 +36,7 @@ class SocketTransport:
         """Take the socket over."""
         self._sock = sock
         self._waiting = bytearray()
+        self.is_open = True
         self.failure: OSError | None = None
         self.sent = 0
 
@@ -52,8 +55,16 @@ class SocketTransport:
             raise
 
     def has_more(self) -> bool:
-        """Whether bytes are here already that the operating system will not announce, because OpenSSL has them."""
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        """Whether there is something to receive that may not be announced: bytes in OpenSSL, or a reset.
+
+        uvloop announces a reset once, together with the data before it.
+        """
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0:
+            return True
+        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self.failure = OSError(code, os.strerror(code))  # the system tells it once
+        return code != 0
 
     @property
     def is_empty(self) -> bool:
@@ -112,6 +123,7 @@ class SocketTransport:
         """Close; what waits (a DISCONNECT) is sent as far as the operating system takes it at once."""
         with contextlib.suppress(OSError):
             self.flush()
+        self.is_open = False
         self._waiting.clear()
         self._sock.close()
 

@@ -1,7 +1,7 @@
 """MQTT sessions for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -67,15 +67,15 @@ class Acknowledged:
         self.acks: list[int] = []
         self.there = True
 
-    def __call__(self, message: IncomingMessage) -> bool:
+    def __call__(self, messages: Sequence[IncomingMessage]) -> bool:
         if self.there:
-            self.acks.append(message.identifier)
+            self.acks += [message.identifier for message in messages]
         return self.there
 
 
 def message(identifier: int, qos: int = 1, payload: bytes = b"") -> IncomingMessage:
     """Return a message as it comes from a broker."""
-    return IncomingMessage("t", payload, qos, retain=False, identifier=identifier)
+    return IncomingMessage("t", payload, qos, retain=False, identifier=identifier, size=len(payload))
 
 
 def begun(acks: Acks, *, present: bool = True) -> Acknowledged:

@@ -1,7 +1,8 @@
 """PUBLISH from the broker (section 3.3 of MQTT 5 and 3.1.1)."""
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from bridge.adapters.mqtt.packets.properties import FORMS, LENGTHS, VARIABLE
 from bridge.adapters.mqtt.packets.wire_format import (
@@ -28,8 +29,7 @@ _PROPERTIES: Final = frozenset(
 )
 
 
-@dataclass(slots=True, eq=False)
-class IncomingMessage:
+class IncomingMessage(msgspec.Struct, eq=False):
     """One message from the broker.
 
     Attributes:
@@ -59,7 +59,7 @@ class IncomingMessage:
     qos: int
     retain: bool
     identifier: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     content_type: str | None = None
     response_topic: str | None = None
     correlation: bytes = b""
@@ -72,10 +72,7 @@ class IncomingMessage:
     delivered: bool = False
     settled: bool = False
     aside: bool = False
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.size = len(self.payload)
+    size: int = 0
 
 
 def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
@@ -87,31 +84,38 @@ def decode(first: int, body: bytes, *, version5: bool) -> IncomingMessage:
     Raises:
         MalformedPacketError: It is no such packet: not even topic, QoS and packet identifier can be read.
     """
-    topic, end = read_binary(body, 0)
     qos = first >> 1 & 3
     if qos == 3:
         raise MalformedPacketError("there is no QoS 3")
+    length = len(body)
+    topic_end = 2 + (body[0] << 8 | body[1]) if length >= 2 else 2
+    end = topic_end + 2 if qos else topic_end
+    if end > length:
+        raise MalformedPacketError("the packet ends too early")
+    topic = body[2:topic_end]
+    identifier = body[topic_end] << 8 | body[topic_end + 1] if qos else 0
     try:
-        message = IncomingMessage(topic.decode(), b"", qos, bool(first & 1))
+        message = IncomingMessage(topic.decode(), b"", qos, bool(first & 1), identifier)
     except UnicodeDecodeError:
-        message = IncomingMessage(readable_text(topic), b"", qos, bool(first & 1), unreadable="the topic is not UTF-8")
-    if qos:
-        message.identifier = int.from_bytes(part(body, end, end + 2), "big")
-        end += 2
+        message = IncomingMessage(readable_text(topic), b"", qos, bool(first & 1), identifier)
+        message.unreadable = "the topic is not UTF-8"
     if version5:
         try:
-            length, start = read_variable_integer(body, end)
-            end = start + length
-            if length > MOST_PROPERTIES:
-                message.fault = f"a message with {length} bytes of properties; at most {MOST_PROPERTIES} are read"
-            elif length:
+            if end < length and body[end] < 128:  # in one byte, as most often
+                size, start = body[end], end + 1
+            else:
+                size, start = read_variable_integer(body, end)
+            end = start + size
+            if size > MOST_PROPERTIES:
+                message.fault = f"a message with {size} bytes of properties; at most {MOST_PROPERTIES} are read"
+            elif size:
                 _read_properties(message, part(body, start, end))
         except MalformedPacketError as error:
             message.fault = f"a message whose properties make no sense: {error}"
     if not topic and message.fault is None:
         message.fault = "a message without a topic"
     message.payload = body[end:]
-    message.size = len(body) + _HEADER_BYTES * len(message.headers)
+    message.size = length + _HEADER_BYTES * len(message.headers)
     return message
 
 

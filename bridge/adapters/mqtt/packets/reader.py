@@ -30,7 +30,8 @@ class PacketReader:
 
     def feed(self, data: bytes) -> None:
         """Add bytes that came after all earlier ones."""
-        self._drop_what_was_read()
+        if self._position:
+            self._drop_what_was_read()
         if self._to_skip:
             skipped = min(self._to_skip, len(data))
             self._to_skip -= skipped
@@ -72,12 +73,12 @@ class PacketReader:
             self._needed, self._position = _SHORTEST, end
             position = end
             yield first, body
-        self._drop_what_was_read()
+        if self._position:
+            self._drop_what_was_read()
 
     def _drop_what_was_read(self) -> None:
-        if self._position:
-            del self._data[: self._position]
-            self._position = 0
+        del self._data[: self._position]
+        self._position = 0
 
 
 def _long_length(data: bytearray, position: int) -> tuple[int, int]:

@@ -170,6 +170,7 @@ class Session:
 def message(topic: str, identifier: int = 0, qos: int = 1, **more: Any) -> IncomingMessage:
     """A message whose content is its identifier."""
     payload = more.pop("payload", b"%d" % identifier)
+    more.setdefault("size", len(payload))
     return IncomingMessage(topic, payload, qos if identifier else 0, more.pop("retain", False), identifier, **more)
 
 
@@ -694,6 +695,7 @@ async def test_acknowledged_when_it_is_on_the_bus(qos: int) -> None:
     assert (application.contents, session.broker.acks) == ([1, 2], [])
     assert (session.inbox.is_unconfirmed, session.acks.held_bytes) == (True, 0)
     bus.confirm()
+    await session.clock.settle()
     assert (session.inbox.is_unconfirmed, session.broker.acks, session.acks.held_bytes) == (False, [1, 2], 0)
     session.end()
 
@@ -711,10 +713,12 @@ async def test_a_reconnection_before_it_is_on_the_bus(confirmed: str, qos: int) 
     session.inbox.open("t", application)
     if confirmed == "before":
         bus.confirm()
+        await session.clock.settle()
     await session.come(message("t", 7, qos))
     assert application.contents == [7]
     assert session.broker.acks == ([7] if confirmed == "before" else [])
     bus.confirm()
+    await session.clock.settle()
     assert session.broker.acks == [7]
     assert session.acks.held_bytes == 0
     session.end()
@@ -737,5 +741,6 @@ async def test_set_aside_on_a_connection_that_is_gone() -> None:
     session.inbox.open("other", waiting)
     await session.come(message("other", 7))
     bus.confirm()
+    await session.clock.settle()
     assert session.broker.acks == []
     session.end()
