@@ -178,7 +178,7 @@ class Delivery:
                 return self._wait(message, made, span, published=published)
         if not emissions:  # the subscription is about to end; what nobody wants is not acknowledged
             return self._wait(message, [], span, published=False)
-        return self._decision(message, span, published=published)
+        return self._decision(message, span, published=published, named=named)
 
     @property
     def emissions(self) -> tuple[Emission, ...]:
@@ -270,12 +270,13 @@ class Delivery:
             self.unheard.remove(event_type)
             self._on_change()
 
-    def _decision(self, message: Inbound, span: Span | None, *, published: bool) -> AckDecision:
+    def _decision(self, message: Inbound, span: Span | None, *, published: bool, named: bool = True) -> AckDecision:
         if span is not None:
             span.end(None if published else InvalidError("no event was made of the message"))
         if not published:
             return AckDecision.ACK
-        self._duplicates.note(self._number, message)
+        if named:
+            self._duplicates.note(self._number, message)
         return AckDecision.HOLD if self.held and message.message_id is not None else AckDecision.ACK
 
     def _publish(self, emission: Emission, message: Inbound, span: Span | None, *, patient: bool) -> _Outcome:

@@ -457,7 +457,7 @@ class RedisAdapter(AdapterBase):
             deliver,
             when_on_bus=self._setup.when_on_bus,
             acknowledge=lambda *command: self._acknowledge(connection, *command),
-            message_id=lambda entry: message_id(entry, queue, group),
+            message_id=partial(message_id, queue=queue, group=group),
             claim_every=self._config.claim_after / 2,
             clock=self._setup.clock,
             on_dropped=self._setup.on_dropped,

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.adapters._common.content import Codec
-from bridge.adapters.redis.replies import parses_reply
-from bridge.core.errors import InvalidError, ProtocolError
+from bridge.adapters.redis.replies import WRONG_SHAPE, wrong_shape
+from bridge.core.errors import InvalidError
 
 DATA: Final = b"data"
 HEADERS: Final = b"headers"
@@ -70,7 +70,6 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
         raise InvalidError("headers: text with half of a surrogate pair has no UTF-8") from None
 
 
-@parses_reply("a read of the stream")
 def decode_fields(fields: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
     """Return message and headers of an entry. One with other fields than ours is a map of them.
 
@@ -80,18 +79,22 @@ def decode_fields(fields: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
     Raises:
         ProtocolError: It is no entry at all.
     """
-    names = fields[::2]
-    if DATA in names and _OURS.issuperset(names):
+    try:
+        names = fields[::2]
+        if DATA not in names or not _OURS.issuperset(names):
+            return _decode_map(names, fields[1::2], codec)
         data = _bytes(fields[2 * names.index(DATA) + 1])
         headers = _headers(_bytes(fields[2 * names.index(HEADERS) + 1])) if HEADERS in names else {}
-        try:
-            return codec.decode(data), headers
-        except ProtocolError:
-            message, problem = codec.decode_or_keep(data)
-            return message, {**headers, **problem}
+    except WRONG_SHAPE:
+        raise wrong_shape("a read of the stream") from None
+    message, problem = codec.decode_or_keep(data)
+    return message, {**headers, **problem} if problem else headers
+
+
+def _decode_map(names: Fields, contents: Fields, codec: Codec) -> tuple[Any, dict[str, str]]:
     texts = [name.decode(errors="backslashreplace") for name in names]
     values, problems = {}, {}
-    for text, value in zip(texts, fields[1::2], strict=True):
+    for text, value in zip(texts, contents, strict=True):
         values[text], problem = codec.decode_or_keep(_bytes(value))
         problems.update({name: f"{text}: {why}" for name, why in problem.items()})
     return values, problems

@@ -87,12 +87,16 @@ def parse_read(reply: Any) -> list[tuple[str, Fields | None]]:
     if not reply:
         return []
     ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
-    return parse_entries(entries)
+    return _entries(entries)
 
 
 @parses_reply("XCLAIM")
-def parse_entries(entries: Any) -> list[tuple[str, Fields | None]]:
+def _parse_claimed(reply: Any) -> list[tuple[str, Fields | None]]:
     """Return the entries of an XCLAIM reply. Raises ProtocolError where it is no such reply."""
+    return _entries(reply)
+
+
+def _entries(entries: Any) -> list[tuple[str, Fields | None]]:
     return [(entry[0].decode(), entry[1]) for entry in entries if entry is not None]
 
 
@@ -104,7 +108,7 @@ def _check_fields(fields: Fields) -> None:
 
 @parses_reply("XAUTOCLAIM")
 def _parse_claim(reply: Any) -> tuple[str, list[tuple[str, Fields | None]]]:
-    return reply[0].decode(), parse_entries(reply[1])
+    return reply[0].decode(), _entries(reply[1])
 
 
 @parses_reply("XPENDING")
@@ -192,7 +196,9 @@ class Consumer:
             if not reply:
                 return None
             entry, deliveries = _parse_pending(reply)[0]
-            taken = parse_entries(await connection.call("XCLAIM", self.queue, self.group, self.name, self._idle, entry))
+            taken = _parse_claimed(
+                await connection.call("XCLAIM", self.queue, self.group, self.name, self._idle, entry)
+            )
             if taken:
                 return entry, taken[0][1], deliveries + 1
             # Somebody was faster; or it was deleted, and then Redis has taken it off the list.

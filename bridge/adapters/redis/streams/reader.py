@@ -108,18 +108,18 @@ class StreamReader:
         self._next_claim = self._clock.monotonic()
         while True:
             capacity = await self._capacity()
-            if self._clock.monotonic() >= self._next_claim:
-                self._next_claim = self._clock.monotonic() + self._claim_every
+            now = self._clock.monotonic()
+            if now >= self._next_claim:
+                self._next_claim = now + self._claim_every
                 await self._claim_from_others()
                 continue
             due = min(self._next_claim, next(iter(self._unacknowledged.values()), math.inf))
-            block = min(BLOCK, max(0.001, due - self._clock.monotonic()))
-            asked = self._clock.monotonic()
+            block = min(BLOCK, max(0.001, due - now))
             entries = parse_read(await self._consumer.read(self._connection, ">", capacity, block=block))
             if entries:
                 await self._deliver_batch(entries, None)
             else:
-                await rest_of(block, asked, self._clock)
+                await rest_of(block, now, self._clock)
 
     async def _redeliver_own(self) -> None:
         after = "0-0"
@@ -154,7 +154,8 @@ class StreamReader:
     async def _capacity(self) -> int:
         """Wait until an entry may be read, and return how many may. Entries past their visibility are released."""
         while True:
-            self._release_expired()
+            if self._unacknowledged:
+                self._release_expired()
             if self._hold is None:
                 capacity = min(self._prefetch, MOST_UNCONFIRMED - len(self._unconfirmed))
             else:
@@ -212,32 +213,34 @@ class StreamReader:
         settled = self._clock.monotonic()
         try:
             for entry, fields in entries:
-                if fields is None or await self._deliver_one(entry, fields, 1 if counts is None else counts[entry]):
-                    self._delivered.append(entry)
-                now = self._clock.monotonic()
-                if now - settled > _ACKNOWLEDGE_EVERY:
-                    self._acknowledge()
-                    settled = now
+                if fields is not None:
+                    attempts = 1 if counts is None else counts[entry]
+                    try:
+                        inbound = self._inbound(entry, fields, attempts)
+                    except BridgeError as error:  # the server's nonsense
+                        self._on_dropped(error, self._consumer.queue)
+                        continue
+                    delivery = self._deliver(inbound)
+                    decision = delivery if isinstance(delivery, AckDecision) else None
+                    if decision is None:
+                        decision = await self._wait_for(delivery, entry)
+                        if self._clock.monotonic() - settled > _ACKNOWLEDGE_EVERY:
+                            self._acknowledge()
+                            settled = self._clock.monotonic()
+                    if decision is AckDecision.HOLD and self._hold is not None:
+                        self._note_held(entry, attempts, self._hold)
+                        continue
+                self._delivered.append(entry)
         finally:
             self._acknowledge()
             self._uncounted.clear()
 
-    async def _deliver_one(self, entry: str, fields: Fields, attempts: int) -> bool:
-        """Deliver an entry, and return whether it may be acknowledged now."""
-        try:
-            inbound = self._inbound(entry, fields, attempts)
-        except BridgeError as error:  # the server's nonsense
-            self._on_dropped(error, self._consumer.queue)
-            return False
-        decision = self._deliver(inbound)
-        outcome = decision if decision.__class__ is AckDecision else await self._wait_for(decision, entry)
-        if outcome is AckDecision.HOLD and self._hold is not None:
-            self._unacknowledged.pop(entry, None)
-            self._unacknowledged[entry] = self._clock.monotonic() + self._hold.visibility
-            if entry in self._uncounted:
-                self._connection.send_and_forget(*self._consumer.keep_command([entry], deliveries=attempts))
-            return False
-        return True
+    def _note_held(self, entry: str, attempts: int, hold: Hold) -> None:
+        """Wait for the application's answer to an entry that it has."""
+        self._unacknowledged.pop(entry, None)
+        self._unacknowledged[entry] = self._clock.monotonic() + hold.visibility
+        if entry in self._uncounted:
+            self._connection.send_and_forget(*self._consumer.keep_command([entry], deliveries=attempts))
 
     async def _wait_for(self, decision: Awaitable[AckDecision | None], entry: str) -> AckDecision | None:
         """Wait for an entry's delivery, and keep what is in hand from the other consumers meanwhile."""
