@@ -394,9 +394,8 @@ class Bus:
         except InvalidError as error:
             self.reject_relayed(event.event_type, source, error.message)
             raise
-        self._send(
-            frame, body, confirmed=confirmed, relayed=True
-        )  # it is dropped where more bytes wait than may ever do
+        # It is dropped where more bytes wait than may ever do.
+        self._send(frame, body, confirmed=confirmed, relayed=True)
         return True
 
     def reject_relayed(self, event_type: str, source: str, why: str, *, overflow: bool = False) -> None:
