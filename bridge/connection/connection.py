@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import structlog
-
 from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
 from bridge.connection.session import SUSPICIOUS, Session, SessionEvents, SessionKeeper
@@ -20,6 +18,7 @@ from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, StoppingError
 from bridge.core.fabric import Fabrics
+from bridge.core.log import Logger
 from bridge.core.log_fields import error_fields
 from bridge.core.model import (
     CircuitState,
@@ -76,7 +75,7 @@ Done = Callable[[Operation, Outcome], None]
 SessionListener = Callable[[str, ProtocolAdapter | None], None]
 """Called with an integration's label and each session of it that is in order, and with None when that is over."""
 
-log = structlog.get_logger(__name__)
+log = Logger()
 
 
 class IntegrationBus(Publisher, MessageSink, Protocol):

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from bridge.connection import ConnectionManager, SubscriptionSpec
 from bridge.core.cancel import PATIENCE
@@ -25,6 +24,7 @@ from bridge.core.ports import (
 )
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
+from tests.support.logs import capture_logs
 from tests.support.stubborn import Stubborn
 from tests.unit.connection.test_manager import Bus, Settings
 
