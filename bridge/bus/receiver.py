@@ -31,7 +31,7 @@ from bridge.bus.broker.slow_subscribers import BOUND, LARGE
 from bridge.bus.broker_connection import BrokerConnection
 from bridge.bus.rejection import Reason
 from bridge.core.ports import Clock
-from bridge.core.wakeups import INTERVAL, Wakeups
+from bridge.core.wakeups import Wakeups
 
 # A batch ends after so many messages, or so many seconds; then other callbacks have their turn.
 _BATCH: Final = 256
@@ -101,8 +101,7 @@ class Receiver:
         self._light = min(LIGHT, max_message)
         self._take_time = _TAKE_TIME
         self._scheduled = False
-        self._wakeups = Wakeups()
-        self._interval: asyncio.TimerHandle | None = None
+        self._wakeups = Wakeups(ignore=self._ignore, read=self._read, watch=self._watch)
         self._loop = asyncio.get_running_loop()
         self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
 
@@ -121,7 +120,7 @@ class Receiver:
         if self.connection is not None:
             self.connection.start(socket)
         socket.connect(self._endpoint)
-        self._loop.add_reader(socket.fileno(), self._read)
+        self._watch()
         # `connect` may have taken the wake-up for what has come already.
         self._read_soon()
 
@@ -151,11 +150,8 @@ class Receiver:
         if self._socket is not None:
             if self.connection is not None:
                 self.connection.stop()
-            if self._interval is None:
-                self._loop.remove_reader(self._socket.fileno())
-            else:
-                self._interval.cancel()
-                self._interval = None
+            if self._wakeups.close():
+                self._ignore()
             self._socket.close(0)
             self._socket = None
 
@@ -165,7 +161,7 @@ class Receiver:
 
     def hurry(self) -> None:
         """See `transport.MessageReceiver.hurry`."""
-        self._wakeups.awaited()
+        self._wakeups.hurry()
 
     def _read_soon(self) -> None:
         """Schedule the next read for after the other callbacks, once: the descriptor may be readable in each turn."""
@@ -207,26 +203,22 @@ class Receiver:
                     return
                 if count <= _ASK:
                     if not int(socket.get(_EVENTS)) & _POLLIN:
-                        self._await_more(count)
+                        self._wakeups.has_read(count)
                         return
                 elif count % _CHECK_EVERY == 0 and time.monotonic() > until:
                     break
         except zmq.Again:
-            self._await_more(count - 1)
+            self._wakeups.has_read(count - 1)
             return
         self._read_soon()
 
-    def _await_more(self, found: int) -> None:
-        """Read again when there is something, or after an interval; `found`: how many messages there were now."""
-        if self._socket is None:
-            return
-        if self._wakeups.read(found, time.monotonic()):
-            if self._interval is None:
-                self._loop.remove_reader(self._socket.fileno())
-            self._interval = self._loop.call_later(INTERVAL, self._read)
-        elif self._interval is not None:
-            self._interval = None
+    def _watch(self) -> None:
+        if self._socket is not None:
             self._loop.add_reader(self._socket.fileno(), self._read)
+
+    def _ignore(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
 
     def _catch_up(self, socket: "zmq.Socket[bytes]") -> None:
         """Move all messages into the backlog, then handle messages from it for a while."""

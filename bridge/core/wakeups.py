@@ -1,5 +1,8 @@
-"""Decides when a source is read at each wake-up, and when every few milliseconds."""
+"""Decides when a source of messages is read at each wake-up, and when every few milliseconds."""
 
+import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
 #: Seconds between two readings of a source that is read in intervals. The event loop's timers count milliseconds.
@@ -25,34 +28,60 @@ class Wakeups:
     some milliseconds. A message that comes seldom, or whose sender waits for an answer, is read at once.
     """
 
-    __slots__ = ("_awaited", "_in_intervals", "_often", "_read_at")
+    __slots__ = ("_awaited", "_ignore", "_loop", "_often", "_read", "_read_at", "_timer", "_watch")
 
-    def __init__(self) -> None:
-        self._in_intervals = False
+    def __init__(
+        self, *, ignore: Callable[[], object], read: Callable[[], object], watch: Callable[[], object]
+    ) -> None:
+        """Create it for a source that is watched: whenever there is something to read, it is read.
+
+        Args:
+            ignore: Ends that.
+            read: Called after each interval; it is to read, or to let it be read, and `has_read` to be called then.
+            watch: Begins that again.
+        """
+        self._ignore = ignore
+        self._read = read
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
         self._often = 0
         self._read_at = 0.0
         self._awaited = False
 
-    def awaited(self) -> None:
-        """Note that somebody waits for what comes of a message that is being read."""
+    def hurry(self) -> None:
+        """Read as soon as there is something: somebody waits for an answer, or for what comes of a message."""
         self._awaited = True
 
-    def read(self, count: int, now: float) -> bool:
-        """Note a reading that has left nothing; return whether the next one is to be after `INTERVAL`.
+    def has_read(self, count: int) -> None:
+        """Note a reading that has left nothing, and how many messages it found; wait for more.
 
-        Args:
-            count: How many messages it found.
-            now: When it ended, in seconds.
+        Outside of a reading, as after `hurry`, it may be called with 0.
         """
-        if self._awaited:
+        now = time.monotonic()
+        if self._awaited or count > _MANY:
             self._awaited = False
             self._often = 0
-        elif count > _MANY:
-            self._often = 0
-        elif count >= _TOGETHER if self._in_intervals else now - self._read_at < _SOON:
+        elif now - self._read_at < _SOON if self._timer is None else count >= _TOGETHER:
             self._often = min(self._often + 1, _OFTEN)
         else:
             self._often = max(self._often - _BACK, 0)
         self._read_at = now
-        self._in_intervals = self._often > 0 if self._in_intervals else self._often == _OFTEN
-        return self._in_intervals
+        if self._timer is not None:
+            self._timer.cancel()
+            if self._often:
+                self._timer = self._loop.call_later(INTERVAL, self._read)
+            else:
+                self._timer = None
+                self._watch()
+        elif self._often == _OFTEN:
+            self._ignore()
+            self._timer = self._loop.call_later(INTERVAL, self._read)
+
+    def close(self) -> bool:
+        """Forget all; return whether the source is watched now."""
+        timer, self._timer = self._timer, None
+        self._often = 0
+        if timer is not None:
+            timer.cancel()
+        return timer is None
