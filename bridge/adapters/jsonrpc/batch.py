@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Response
 from bridge.adapters.jsonrpc.wire import (
     MAX_BATCH,
@@ -139,7 +140,10 @@ class Batcher:
 
 
 def _distribute(batch: list[_BatchedCall], done: asyncio.Future[Response]) -> None:
+    failure = done.exception()
     try:
+        if isinstance(failure, Exception):
+            raise translate(failure)
         response = done.result()
         call_ids = [waiting.call_id for waiting in batch if waiting.call_id is not None]
         if len(batch) == 1 and call_ids:

@@ -1,5 +1,5 @@
-"""HTTP for adapters.
+"""HTTP for adapters; httpx is imported here and nowhere else.
 
-Adapters use `client`. `pool`, `connection` and `stream` are the transport below it; `errors` and `status` say
-what the end of a connection and an HTTP status mean; `target` resolves the configuration's blocks, `url` encodes.
+Adapters use `client`. `pool`, `connection` and `stream` are the transport below it; `errors` and `status` are the
+tables from failures and HTTP statuses to the bridge's errors; `target` resolves the configuration's blocks.
 """

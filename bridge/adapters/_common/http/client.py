@@ -5,9 +5,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
+import httpx
+
 from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Response
-from bridge.adapters._common.http.pool import ConnectionPool
+from bridge.adapters._common.http.pool import PooledTransport
 from bridge.adapters._common.http.stream import ResponseStream, open_stream
 from bridge.adapters._common.http.target import authorization, resolve
 from bridge.core.errors import InvalidError
@@ -57,7 +60,7 @@ class HttpClient:
         self._fixed = self._base + b"accept: %b\r\naccept-encoding: gzip, deflate\r\n" % accept.encode("ascii")
         self._post = b"POST " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"content-type: application/json\r\n"
         # One connection more than there are operations, so that a health check never waits behind them.
-        self._pool = ConnectionPool(target, size=setup.max_in_flight + 1, max_response=max_response, clock=setup.clock)
+        self._pool = PooledTransport(target, size=setup.max_in_flight + 1, max_response=max_response, clock=setup.clock)
 
     @property
     def path(self) -> bytes:
@@ -71,19 +74,28 @@ class HttpClient:
 
     async def open(self) -> None:
         """Open a connection and keep it. Raises NotConnectedError, `permanent` for a bad certificate."""
-        await self._pool.warm()
+        try:
+            await self._pool.warm()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     async def close(self) -> None:
         """Close every connection; idempotent."""
         await self._pool.aclose()
 
     async def post(self, body: bytes, headers: bytes = b"") -> Response:
-        """Send a POST with a JSON body; `headers` are made by `header_lines`. Raises a BridgeError."""
-        return await self._pool.exchange(self._posting(body, headers))
+        """Send a POST with a JSON body; `headers` are made by `header_lines`. Raises the errors of `errors.TABLE`."""
+        try:
+            return await self._pool.exchange(self._posting(body, headers))
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     async def get(self) -> Response:
-        """Send a GET of the endpoint's own path. Raises a BridgeError."""
-        return await self._pool.exchange(b"GET " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"\r\n")
+        """Send a GET of the endpoint's own path. Raises the errors of `errors.TABLE`."""
+        try:
+            return await self._pool.exchange(b"GET " + self._path + b" HTTP/1.1\r\n" + self._fixed + b"\r\n")
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     async def send(
         self, method: str, path: bytes, headers: bytes = b"", body: bytes | None = None, content_type: str = ""
@@ -97,8 +109,7 @@ class HttpClient:
             body: None for no body; then there is no Content-Length either.
             content_type: The body's.
 
-        Raises:
-            BridgeError: There is no response.
+        Raises the errors of `errors.TABLE`.
         """
         request = b"%b %b HTTP/1.1\r\n%b%b" % (method.encode("ascii"), path, self._fixed, headers)
         if body is not None:
@@ -106,7 +117,10 @@ class HttpClient:
             request += b"%bcontent-length: %d\r\n\r\n%b" % (kind, len(body), body)
         else:
             request += b"\r\n"
-        return await self._pool.exchange(request, head_only=method == "HEAD")
+        try:
+            return await self._pool.exchange(request, head_only=method == "HEAD")
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     async def stream(self, path: bytes, accept: str, headers: bytes = b"") -> ResponseStream | Response:
         """Send a GET whose response does not end, on a connection of its own beside the pool's.
@@ -114,19 +128,24 @@ class HttpClient:
         Returns:
             The stream, which the caller closes; or the whole response where its status is not 200.
 
-        Raises:
-            BridgeError: There is no response.
+        Raises the errors of `errors.TABLE`.
         """
         head = b"GET %b HTTP/1.1\r\n%baccept: %b\r\n" % (path, self._base, accept.encode("ascii"))
         request = head + b"accept-encoding: identity\r\ncache-control: no-store\r\n" + headers + b"\r\n"
-        return await open_stream(self._target, request, max_response=self._max_response, clock=self._clock)
+        try:
+            return await open_stream(self._target, request, max_response=self._max_response, clock=self._clock)
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     async def connection(self) -> HttpConnection:
         """Take a free connection for one `start_post`, or open one. Raises NotConnectedError."""
-        return await self._pool.acquire()
+        try:
+            return await self._pool.acquire()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     def start_post(self, connection: HttpConnection, body: bytes, headers: bytes = b"") -> asyncio.Future[Response]:
-        """Send a POST as `post` does, without waiting; the exception of the future is a BridgeError."""
+        """Send a POST as `post` does, without waiting; the exception of the future is one for `errors.translate`."""
         return connection.start(self._posting(body, headers))
 
     def _posting(self, body: bytes, headers: bytes) -> bytes:

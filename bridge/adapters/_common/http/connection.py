@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Final, cast
 
 import httptools
+import httpx
 
-from bridge.adapters._common.http.errors import ended
 from bridge.adapters._common.http.message import Body, Headers, Response
-from bridge.core.errors import BridgeError, ConnectionLostError, ProtocolError
 from bridge.core.ports import Clock
 
 #: The largest head of a response, and the largest framing beyond its body, in bytes.
@@ -75,7 +74,7 @@ class HttpConnection(asyncio.Protocol):
         return self._readable is None or not self._readable.poll(0)
 
     def start(self, request: bytes, *, head_only: bool = False) -> "asyncio.Future[Response]":
-        """Send a request, and return the future of its response, or of a BridgeError.
+        """Send a request, and return the future of its response, or of an `httpx.TransportError`.
 
         A caller that stops waiting for the future must call `abort`.
 
@@ -92,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; an exchange in flight fails."""
-        self._fail(ConnectionLostError("the connection was closed on this side"))
+        self._fail(httpx.ReadError("the connection was closed on this side"))
 
     def close(self) -> None:
         """Close an idle connection, with the end of TLS where there is TLS."""
@@ -116,9 +115,13 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             cause = error.__context__  # what one of the callbacks below raised
-            self._fail(cause if isinstance(cause, BridgeError) else ProtocolError(f"this is not HTTP: {error}"))
+            self._fail(
+                cause
+                if isinstance(cause, httpx.RequestError)
+                else httpx.RemoteProtocolError(f"this is not HTTP: {error}")
+            )
         except httptools.HttpParserUpgrade:
-            self._fail(ProtocolError("the server switches to another protocol, which was not requested"))
+            self._fail(httpx.RemoteProtocolError("the server switches to another protocol, which was not requested"))
         self._check_framing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,7 +131,9 @@ class HttpConnection(asyncio.Protocol):
                 self._finish(reusable=False)
             else:
                 answered = "in the middle of the answer" if self._received else "before any answer"
-                self._fail(ended(answered, exc))
+                error = httpx.ReadError(f"the connection ended {answered}")
+                error.__cause__ = exc
+                self._fail(error)
         self._on_closed(self)
 
     # --- the parser's side
@@ -159,14 +164,14 @@ class HttpConnection(asyncio.Protocol):
             elif name == b"content-encoding":
                 encoding = value if encoding is None else encoding + b", " + value
         if coding is not None and coding.strip().lower() not in {b"chunked", b"identity"}:
-            raise ProtocolError(
+            raise httpx.DecodingError(
                 f"the body has the Transfer-Encoding {coding[:40].decode('latin-1')!r}, which was not asked for"
             )
         self._body = Body(self._max_response, encoding or b"identity", optional=status >= 300)
         if self._head_only:
             self._finish(reusable=False)
         elif length is not None and length.isdigit() and int(length[:20]) > self._max_response:
-            raise ProtocolError(f"the body is over the limit of {self._max_response} bytes")
+            raise httpx.RemoteProtocolError(f"the body is over the limit of {self._max_response} bytes")
         elif framed is None:
             self._until_close = status not in {204, 304}
 
@@ -196,24 +201,24 @@ class HttpConnection(asyncio.Protocol):
         Eight bytes of framing for each byte of body are more than the smallest chunks need.
         """
         if self._waiter is not None and self._received - self._body_bytes > MAX_HEAD + 8 * self._body_bytes:
-            self._fail(ProtocolError(f"the head is over the limit of {MAX_HEAD} bytes"))
+            self._fail(httpx.RemoteProtocolError(f"the head is over the limit of {MAX_HEAD} bytes"))
 
     def _finish(self, *, reusable: bool) -> None:
         assert self._body is not None  # noqa: S101  # only called once the head is complete
         try:
             response = Response(self._status, self._headers, self._body.finish(), self._clock.wall_ms())
-        except ProtocolError as error:
+        except httpx.DecodingError as error:
             self._fail(error)
             return
         if not reusable:
             self._transport.close()
         self._end(response)
 
-    def _fail(self, error: BridgeError) -> None:
+    def _fail(self, error: httpx.RequestError) -> None:
         self._transport.abort()
         self._end(error)
 
-    def _end(self, end: Response | BridgeError) -> None:
+    def _end(self, end: Response | httpx.RequestError) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is None:
             return

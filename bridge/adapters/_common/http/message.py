@@ -4,7 +4,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge.core.errors import ProtocolError
+import httpx
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -67,8 +67,8 @@ class Body:
         """Add a chunk, still compressed.
 
         Raises:
-            ProtocolError: Its Content-Encoding was not asked for, it is not compressed as that names, or it is over the
-                limit.
+            httpx.DecodingError: Its Content-Encoding was not asked for, or it is not compressed as that names.
+            httpx.RemoteProtocolError: The body is over the limit.
         """
         if self._encoding not in _PLAIN:
             self._received += len(data)
@@ -79,7 +79,7 @@ class Body:
             # The traceback of the error keeps this frame, and its data, until the garbage collector runs.
             self._chunks.clear()
             del data
-            raise ProtocolError(f"the body is over the limit of {self._limit} bytes")
+            raise httpx.RemoteProtocolError(f"the body is over the limit of {self._limit} bytes")
         self._chunks.append(data)
 
     def _decompress(self, data: bytes) -> bytes:
@@ -91,13 +91,13 @@ class Body:
             # One byte more than is allowed shows that the body is too large, without decompressing the rest.
             return self._decoder.feed(data, self._limit - self._size + 1)
         except zlib.error:
-            error = ProtocolError("the body does not fit its Content-Encoding")
-        except ProtocolError as not_asked_for:
+            error = httpx.DecodingError("the body does not fit its Content-Encoding")
+        except httpx.DecodingError as not_asked_for:
             error = not_asked_for
         self._leave_out(error)
         return b""
 
-    def _leave_out(self, error: ProtocolError) -> None:
+    def _leave_out(self, error: httpx.DecodingError) -> None:
         """Make the body empty if it is optional. Raises the error if it is not."""
         if not self._optional:
             raise error from None
@@ -105,9 +105,9 @@ class Body:
         self._chunks.clear()
 
     def finish(self) -> bytes:
-        """Return the whole body. Raises `ProtocolError` where the compressed stream is not complete."""
+        """Return the whole body. Raises `httpx.DecodingError` where the compressed stream is not complete."""
         if self._decoder is not None and not self._left_out and not self._decoder.complete:
-            self._leave_out(ProtocolError("the compressed body ends too early"))
+            self._leave_out(httpx.DecodingError("the compressed body ends too early"))
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
 
@@ -184,6 +184,6 @@ def _decoder(encoding: bytes) -> _Gzip | _Deflate:
             return _Gzip()
         case b"deflate":
             return _Deflate()
-    raise ProtocolError(
+    raise httpx.DecodingError(
         f"the body has the Content-Encoding {encoding[:40].decode('latin-1')!r}, which was not asked for"
     )

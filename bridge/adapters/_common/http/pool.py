@@ -1,7 +1,8 @@
-"""Keep connections to one server open between exchanges.
+"""Keep connections to one server open between exchanges; a transport with httpx's interface.
 
-A request takes the connection used last from the end of a queue. httpx's pool looks at all its connections for each
-request, so it gets slower with concurrency.
+httpx's own pool checks all its connections for each request, so it gets slower with concurrency; this one takes the
+connection used last from the end of a queue. `exchange` takes all bytes of a request; `handle_async_request` is httpx's
+interface, so that an `httpx.AsyncClient` can use the same connections.
 """
 
 import asyncio
@@ -9,12 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+import httpx
+
 from bridge.adapters._common import tls
 from bridge.adapters._common.errors import opening_error
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.target import HttpTarget
-from bridge.core.errors import NotConnectedError
+from bridge.core.errors import BridgeError, NotConnectedError
 from bridge.core.ports import Clock
 
 #: Seconds after which an unused connection is closed, before a firewall or proxy drops it without notice.
@@ -27,9 +30,24 @@ WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"trans
 _Connection = TypeVar("_Connection", bound=HttpConnection)
 
 
+class OpeningError(httpx.ConnectError):
+    """Raised where a connection cannot be opened.
+
+    Attributes:
+        error: The bridge's error, which says why.
+    """
+
+    def __init__(self, error: BridgeError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 async def dial(target: HttpTarget, make: Callable[[], _Connection]) -> _Connection:
-    """Open a connection, made by `make`. Raises a BridgeError; nothing was sent."""
-    context = target.ssl_context()
+    """Open a connection, made by `make`. Raises OpeningError."""
+    try:
+        context = target.ssl_context()
+    except NotConnectedError as error:
+        raise OpeningError(error) from None
     secure = context is not None
     try:
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -42,11 +60,11 @@ async def dial(target: HttpTarget, make: Callable[[], _Connection]) -> _Connecti
             ssl_shutdown_timeout=_TLS_CLOSE if secure else None,
         )
     except OSError as error:
-        raise opening_error(error, target.server) from None
+        raise OpeningError(opening_error(error, target.server)) from error
     return connection
 
 
-class ConnectionPool:
+class PooledTransport(httpx.AsyncBaseTransport):
     """Makes exchanges on at most `size` keep-alive connections to one server; more exchanges wait for their turn.
 
     Args:
@@ -71,8 +89,8 @@ class ConnectionPool:
 
         Cancelling it closes the connection.
 
-        Raises:
-            BridgeError: There is no response; `maybe_sent` tells whether the server may have acted.
+        Raises an `httpx.TransportError` or `httpx.DecodingError`; it is a
+        `ConnectError` or `ConnectTimeout` where nothing was sent, and only there.
         """
         connection = await self.acquire()
         try:
@@ -85,7 +103,7 @@ class ConnectionPool:
         """Take a connection for exactly one `HttpConnection.start`, at once; its end returns it to the pool.
 
         Raises:
-            BridgeError: No connection can be opened.
+            httpx.ConnectError: No connection can be opened.
         """
         await self._slots.acquire()
         try:
@@ -95,7 +113,7 @@ class ConnectionPool:
             raise
 
     async def warm(self) -> None:
-        """Open a connection if there is no idle one. Raises a BridgeError."""
+        """Open a connection if there is no idle one. Raises `httpx.ConnectError`."""
         async with self._slots:
             connection = self._take_idle() or await self._connect()
             self._keep(connection)
@@ -111,13 +129,13 @@ class ConnectionPool:
 
     async def _connect(self) -> HttpConnection:
         if self._closed:
-            raise NotConnectedError("the session is closed")
+            raise httpx.ConnectError("the session is closed")
         connection = await dial(
             self._target, lambda: HttpConnection(self._max_response, self._clock, self._freed, self._gone)
         )
         if self._closed:
             connection.abort()
-            raise NotConnectedError("the session is closed")
+            raise httpx.ConnectError("the session is closed")
         self._open.add(connection)
         return connection
 
@@ -155,3 +173,15 @@ class ConnectionPool:
         finally:
             for connection in tuple(self._open):
                 connection.abort()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Make one request of an `httpx.AsyncClient`, which itself handles redirects and cookies."""
+        url = request.url
+        if (url.scheme, url.raw_host.decode("ascii"), url.port or self._target.default_port) != self._target.key:
+            raise httpx.UnsupportedProtocol("the request is for another server than this transport's")
+        head = b"%s %s HTTP/1.1\r\n" % (request.method.encode("ascii"), url.raw_path)
+        fields = b"".join(b"%s: %s\r\n" % pair for pair in request.headers.raw)
+        body = await request.aread()
+        response = await self.exchange(head + fields + b"\r\n" + body, head_only=request.method == "HEAD")
+        headers = [pair for pair in response.headers if pair[0] not in WIRE_HEADERS]
+        return httpx.Response(response.status, headers=headers, content=response.body, request=request)

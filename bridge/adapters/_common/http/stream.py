@@ -5,11 +5,13 @@ import socket
 from collections import deque
 from typing import Final
 
+import httpx
+
 from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Body, Response
 from bridge.adapters._common.http.pool import dial
 from bridge.adapters._common.http.target import HttpTarget
-from bridge.core.errors import ProtocolError
 from bridge.core.ports import Clock
 
 #: Bytes that may wait for the reader; above that, the bridge stops reading from the server.
@@ -40,8 +42,7 @@ class ResponseStream(HttpConnection):
     async def begin(self, request: bytes) -> Response | None:
         """Send the request; return None when `read` may begin, or else the whole response.
 
-        Raises:
-            BridgeError: There is no response.
+        Raises an `httpx.TransportError`.
         """
         self._whole = self.start(request)
         while self.response is None:
@@ -58,8 +59,7 @@ class ResponseStream(HttpConnection):
         """
         while not self._pieces:
             if self._whole is None or self._whole.done():
-                if self._whole is not None:
-                    self._whole.result()
+                self._result()
                 return b""
             await self._wait()
         piece = self._pieces.popleft()
@@ -67,6 +67,13 @@ class ResponseStream(HttpConnection):
         if self._waiting <= _HIGH_WATER < before and not self._transport.is_closing():
             self._transport.resume_reading()
         return piece
+
+    def _result(self) -> None:
+        try:
+            if self._whole is not None:
+                self._whole.result()
+        except httpx.HTTPError as error:
+            raise translate(error) from None
 
     async def _wait(self) -> None:
         self._news.clear()
@@ -107,7 +114,7 @@ class ResponseStream(HttpConnection):
         if self._body is None or self._status != 200:
             return
         if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in self._headers):
-            raise ProtocolError("the stream is compressed, which was not asked for")
+            raise httpx.DecodingError("the stream is compressed, which was not asked for")
         self._body = _PassingBody(self)
         self.response = Response(200, self._headers, b"", self._clock.wall_ms())
         self._news.set()
@@ -137,7 +144,7 @@ class _PassingBody(Body):
 async def open_stream(
     target: HttpTarget, request: bytes, *, max_response: int, clock: Clock
 ) -> ResponseStream | Response:
-    """Send a request on a connection of its own; see `HttpClient.stream`. Raises a BridgeError."""
+    """Send a request on a connection of its own; see `HttpClient.stream`. Raises an `httpx.TransportError`."""
     stream = await dial(target, lambda: ResponseStream(max_response, clock))
     try:
         answer = await stream.begin(request)

@@ -6,9 +6,10 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Final
 
+import httpx
+
 from bridge.adapters._common import endpoint as endpoints
 from bridge.adapters._common.endpoint import client_tls, server_name
-from bridge.adapters._common.http.url import ascii_host, raw_path
 from bridge.adapters._common.tls import ClientTls
 from bridge.core.endpoint import AuthBasic, AuthBearer, EndpointError, ResolvedEndpoint, Schemes
 from bridge.core.ports import AdapterSetup
@@ -80,11 +81,11 @@ def resolve(setup: AdapterSetup, schemes: Schemes = SCHEMES) -> HttpTarget:
     if path and path[0] not in "/?":
         path = f"/{path}"
     try:
-        server = dataclasses.replace(server, host=ascii_host(server.host))
-        encoded = raw_path(path)
-    except ValueError as error:
+        url = httpx.URL(f"http://{server.name}{path}")
+    except httpx.InvalidURL as error:
         raise EndpointError(server.key, f"not a URL: {error}") from None
-    return HttpTarget(server, encoded, client_tls(setup, server, alpn="http/1.1"), server_name(setup, server))
+    server = dataclasses.replace(server, host=url.raw_host.decode("ascii"))
+    return HttpTarget(server, url.raw_path, client_tls(setup, server, alpn="http/1.1"), server_name(setup, server))
 
 
 def authorization(setup: AdapterSetup) -> bytes:

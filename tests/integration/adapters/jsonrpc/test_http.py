@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from msgspec import UNSET
 
-from bridge.adapters._common.http.pool import KEEP_IDLE
+from bridge.adapters._common.http.pool import KEEP_IDLE, PooledTransport
+from bridge.adapters._common.http.target import resolve
 from bridge.adapters.jsonrpc.adapter import JsonRpcAdapter
+from bridge.core.clock import RealClock
+from bridge.core.endpoint import Endpoint
 from bridge.core.errors import (
     BridgeError,
     ConnectionLostError,
@@ -23,6 +27,7 @@ from bridge.core.errors import (
 )
 from bridge.core.ports import Context
 from tests.support.adapters.adapters import connected
+from tests.support.adapters.setup import adapter_setup
 from tests.support.servers.demo import demo_service
 from tests.support.servers.http_server import Received, http, scripted_server
 from tests.support.servers.proxy import FaultProxy, fault_proxy
@@ -395,3 +400,24 @@ async def _error_of(call: Any) -> BridgeError | None:
     except BridgeError as error:
         return error
     return None
+
+
+async def test_httpx_stands_on_the_same_transport() -> None:
+    """An `httpx.AsyncClient` over our transport sees what it would see over its own."""
+
+    def respond(request: Received) -> None:
+        if request.head.startswith(b"HEAD"):
+            request.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b\r\n\r\n")
+        else:
+            request.send(http(gzip.compress(request.body or b"nothing"), 200, "Content-Encoding: gzip"))
+
+    async with scripted_server(respond) as server:
+        target = resolve(adapter_setup(integration="x", endpoint=Endpoint(url=server.url)))
+        transport = PooledTransport(target, size=2, max_response=1000, clock=RealClock())
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert (await client.post(server.url, content=b"text")).text == "text"
+            head = await client.head(server.url)
+            assert (head.status_code, head.headers["x-a"], head.content) == (200, "b", b"")
+            assert (await client.get(server.url)).text == "nothing"
+            with pytest.raises(httpx.UnsupportedProtocol):
+                await client.get("http://elsewhere.invalid/")
