@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer, Transport
@@ -32,7 +33,6 @@ from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.echo import EchoFilter
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
-from bridge.core.log import Logger
 from bridge.core.model import ConnectionStatus, Event, Inbound, Letters, Outcome
 from bridge.core.payloads import (
     BridgeHealth,
@@ -84,7 +84,7 @@ _CONSOLE: Final = "console"
 #: Bytes of an event that are reserved for its type, ids and headers.
 _ENVELOPE: Final = 4096
 
-log = Logger()
+log = structlog.get_logger()
 
 T = TypeVar("T")
 

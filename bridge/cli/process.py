@@ -10,8 +10,9 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+import structlog
+
 from bridge.cli.exit_codes import ExitCode
-from bridge.core.log import Logger
 
 #: Seconds for what still runs when the work is done: abandoned tasks, and threads in a name lookup.
 _LEFT_OVER: Final = 0.5
@@ -22,7 +23,7 @@ _LAST_LINE: Final = 0.2
 
 T = TypeVar("T")
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class Process:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import structlog
+
 from bridge.config import Integration
 from bridge.core.endpoint import ResolvedEndpoint
-from bridge.core.log import Logger
 from bridge.core.ports import Clock
 
 #: The protocols that have stand-ins. A broker is more than its answers; run a real one.
@@ -13,7 +14,7 @@ PROTOCOLS: Final = frozenset({"json-rpc", "http"})
 #: Seconds that `nemo-bridge run` gives a remote at the start, before it names the stand-in.
 PATIENCE: Final = 1.0
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 def server_of(integration: Integration) -> ResolvedEndpoint | None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import structlog
+
 from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
 from bridge.connection.session import SUSPICIOUS, Session, SessionEvents, SessionKeeper
@@ -18,7 +20,6 @@ from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, StoppingError
 from bridge.core.fabric import Fabrics
-from bridge.core.log import Logger
 from bridge.core.log_fields import error_fields
 from bridge.core.model import (
     CircuitState,
@@ -75,7 +76,7 @@ Done = Callable[[Operation, Outcome], None]
 SessionListener = Callable[[str, ProtocolAdapter | None], None]
 """Called with an integration's label and each session of it that is in order, and with None when that is over."""
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class IntegrationBus(Publisher, MessageSink, Protocol):

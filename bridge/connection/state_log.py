@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
+
 from bridge.core.errors import BridgeError
-from bridge.core.log import Logger
 from bridge.core.log_fields import AGAIN, error_fields, operation_fields
 from bridge.core.model import CircuitState, ConnectionStatus, Operation
 from bridge.core.payloads import CircuitChange
@@ -16,7 +17,7 @@ from bridge.resilience import Accounting
 _DOWN: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})
 _BY_HAND: Final = {ConnectionStatus.PAUSED: "integration paused", ConnectionStatus.STOPPED: "integration stopped"}
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

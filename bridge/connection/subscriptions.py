@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+import structlog
 from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
@@ -25,7 +26,6 @@ from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.fabric import Lease
-from bridge.core.log import Logger
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.core.payloads import Asked, LiveSubscription, SubscriptionHealth
 from bridge.core.ports import Clock, ProtocolAdapter, Span, Subscription, SubscriptionOptions
@@ -45,7 +45,7 @@ _LONGEST_LEAVE: Final = 2.0
 #: Kinds of errors that stay until a person changes something, at the remote or in the configuration.
 _FOR_A_PERSON: Final = frozenset({"invalid", "not_supported", "rejected", "auth"})
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 SubscriptionKey = tuple[str, bool, str | None]
 """What identifies a subscription at the remote: the topic or queue, whether it is a queue, and the group."""

@@ -10,8 +10,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from bridge.core.errors import BridgeError, ConnectionLostError
-from bridge.core.log import Logger
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 
@@ -22,7 +23,7 @@ PATIENCE: Final = 0.15
 
 T = TypeVar("T")
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class BoundedTasks:

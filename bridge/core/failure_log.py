@@ -2,8 +2,9 @@
 
 from typing import Final
 
+import structlog
+
 from bridge.core.errors import BridgeError, ErrorObject
-from bridge.core.log import Logger
 from bridge.core.log_fields import error_fields, operation_fields
 from bridge.core.model import Operation
 from bridge.core.payloads import DeadLetter
@@ -16,7 +17,7 @@ _INTERVAL: Final = 30.0
 #: Ways to fail that are told apart at a time.
 _MOST_KEYS: Final = 500
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 _Key = tuple[str, str, str]
 _Item = tuple[Operation, BridgeError | ErrorObject, int]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 import msgspec
+import structlog
 
 from bridge.core.errors import BridgeError, NotConnectedError, StoppingError
 from bridge.core.event_type import RESERVED
 from bridge.core.filters import AnyOf, Glob
-from bridge.core.log import Logger
 from bridge.core.model import FABRIC, MAX_HOP, Cause, Event, Export, Operation, Outcome
 from bridge.core.rate_limited import RateLimited
 from bridge.core.responder import Responder
@@ -23,7 +23,7 @@ _REMEMBERED: Final = 4096
 #: Seconds between two lines of the log about events that a program repeats.
 _INTERVAL: Final = 30.0
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class ExportOutbox(Protocol):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
+
 from bridge.config import FabricSettings
 from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import ClusterSession, StreamSpec, cluster_of
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
-from bridge.core.log import Logger
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads import FabricHealth, FabricRejected, FabricStatus, FabricView, FleetNode
@@ -42,7 +43,7 @@ _AWAY: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED
 #: With these statuses a fabric does not do all that it should.
 _DOWN: Final[frozenset[FabricStatus]] = frozenset({"disconnected", "failed", "degraded"})
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from bridge.core.files import read_regular
 from bridge.core.lock_file import make_private
-from bridge.core.log import Logger
 
 #: Bytes of the file: 32 hexadecimal digits and the end of the line.
 _SIZE: Final = 33
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 def instance_of(state_dir: Path | None, fabric: str, rng: random.Random) -> str:

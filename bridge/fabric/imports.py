@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from bridge.core.cluster import ClusterSession, OnEnded, Received
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import RESERVED
 from bridge.core.filters import AnyOf, Glob
-from bridge.core.log import Logger
 from bridge.core.model import FABRIC, MAX_HOP, ORIGIN, REPEATED, Event
 from bridge.core.payloads import FabricMissed
 from bridge.fabric.context import FabricContext
@@ -42,7 +42,7 @@ _MOST_SHOWN: Final = 100
 _OF_THEIR_BUS: Final = frozenset({"seq", REPEATED})
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class _Typed(msgspec.Struct):

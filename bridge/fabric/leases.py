@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from bridge.core.backoff import Backoff
 from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry, Stop
 from bridge.core.errors import BridgeError
-from bridge.core.log import Logger
 from bridge.core.model import UInt
 from bridge.core.payloads import LeaseChange
 from bridge.core.timer import Timer
@@ -61,7 +61,7 @@ _MOST: Final = 2048
 
 _T = TypeVar("_T")
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class LeaseRecord(msgspec.Struct, frozen=True):

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry
 from bridge.core.errors import BridgeError, RejectedError, UnavailableError
-from bridge.core.log import Logger
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.units import duration_text, size_text
@@ -51,7 +51,7 @@ _MOST_NAMED: Final = 3
 
 _T = TypeVar("_T")
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class OwnState(msgspec.Struct, frozen=True):

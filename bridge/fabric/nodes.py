@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import structlog
 
 from bridge.core.cluster import KeyEntry
 from bridge.core.errors import InvalidError
-from bridge.core.log import Logger
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads.fabric import NodeHealth, NodeStatus
 from bridge.core.timer import Timer
@@ -26,7 +26,7 @@ _READY: Final = frozenset({ConnectionStatus.CONNECTED, ConnectionStatus.DEGRADED
 #: Names in a line of the log at most.
 _MOST_NAMES: Final = 8
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class NodeView(msgspec.Struct, frozen=True):

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
+import structlog
 
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotSupportedError, ThrottledError
-from bridge.core.log import Logger
 from bridge.core.model import CONTROLS, Outcome
 from bridge.core.payloads import ConsoleAction, Moved
 from bridge.core.ports import Clock, Publisher
@@ -28,7 +28,7 @@ _MOST_TOKEN: Final = 4096
 #: Characters of a label in a report of a refused action, which may be anything.
 _MOST_LABEL: Final = 200
 
-log = Logger()
+log = structlog.get_logger()
 
 Do = Literal["pause", "resume", "drain", "circuit.force_open", "circuit.reset", "replay", "discard", "reload"]
 

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, cast
 
 import msgspec
+import structlog
 
 from bridge.core.errors import BridgeError, InvalidError, OverloadedError
-from bridge.core.log import Logger
 from bridge.core.payloads import Fleet, Inspection, IntegrationRow, Overview, RouteRow, SubscriptionRow
 from bridge.core.ports import Clock
 from bridge.core.redaction import MASK
@@ -39,7 +39,7 @@ _KEPT: Final = 16
 #: Characters of a label and of a pattern that are looked at.
 _MOST_TEXT: Final = 300
 
-log = Logger()
+log = structlog.get_logger()
 
 
 class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

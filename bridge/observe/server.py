@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -23,7 +24,6 @@ from websockets.http11 import Request, Response
 
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
-from bridge.core.log import Logger
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.static_files import POLICY, StaticFile, read_console
@@ -33,7 +33,7 @@ from bridge.observe.viewer import GoneError
 if TYPE_CHECKING:
     from bridge.observe.live import Live
 
-log = Logger()
+log = structlog.get_logger()
 
 #: Connections at a time; more are closed at once.
 _MOST_CONNECTIONS: Final = 32

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -28,7 +29,6 @@ from opentelemetry.util.re import parse_env_headers
 from bridge import __version__
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import BridgeError, ConfigError
-from bridge.core.log import Logger
 from bridge.core.model import Command, Enqueue, Inbound, Operation, Publish, Request, in_trace, trace_of
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited
@@ -50,7 +50,7 @@ _INTERVAL: Final = 300.0
 _NOWHERE: Final = Context()
 _W3C: Final = TraceContextTextMapPropagator()
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 Attributes = dict[str, str | int]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
 from msgspec.structs import replace
 
-from bridge.core.log import Logger
 from bridge.core.ports import Clock
 from bridge.outbox.entry import Entry
 from bridge.outbox.ports import Storage
@@ -33,7 +33,7 @@ _PROBE: Final = 64 << 10
 #: Rows that are written at a time to a disk that has failed.
 _PART: Final = 64
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)

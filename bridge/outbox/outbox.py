@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from bridge.core.errors import OverloadedError, StoppingError
 from bridge.core.event_type import to_event_type
-from bridge.core.log import Logger
 from bridge.core.model import Event, Operation, Outcome
 from bridge.core.payloads import LetterList, OutboxCounts, OutboxLoss
 from bridge.core.ports import Clock, Tracer
@@ -43,7 +43,7 @@ _SWEEP: Final = 1.0
 #: Operations that may be repeated also with a key that the bridge made: that is what `at_least_once` means for them.
 _REPEATABLE: Final = frozenset({"publish", "enqueue", "export"})
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class Outbox:

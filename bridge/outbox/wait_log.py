@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from bridge.core.errors import BridgeError
-from bridge.core.log import Logger
 from bridge.core.log_fields import AGAIN, error_fields
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
@@ -12,7 +13,7 @@ from bridge.core.timer import Timer
 #: Seconds for which events wait, or none does, before that is logged: what is soon over is no news.
 SOON: Final = 5.0
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class WaitLog:

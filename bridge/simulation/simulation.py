@@ -10,15 +10,16 @@ The same configuration, seed and steps give the same record, byte for byte, on e
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
+import structlog
+
 from bridge.bus import Codec, Limits, Rejected
 from bridge.config import Configuration, Integration, SubscriptionSettings
 from bridge.core.fabric import USUAL_LIMIT
-from bridge.core.log import written_by
 from bridge.core.model import CircuitState, ConnectionStatus
 from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
 from bridge.core.ports import AdapterSpec
@@ -555,11 +556,19 @@ class Simulation:
     def _logs(self) -> Iterator[None]:
         """Note what is logged in the record, in place of writing it."""
 
-        def note(level: str, line: dict[str, Any]) -> None:
-            self.record.add(LogLine(self.now_ms, level, str(line.pop("event")), line))
+        def note(_: Any, level: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+            fields = dict(line)
+            self.record.add(LogLine(self.now_ms, level, str(fields.pop("event", "")), fields))
+            raise structlog.DropEvent
 
-        with written_by(note):
+        # In place: loggers that were used before keep this very list.
+        processors = structlog.get_config()["processors"]
+        before = processors.copy()
+        processors[:] = [note]
+        try:
             yield
+        finally:
+            processors[:] = before
 
 
 def _name(task: "asyncio.Task[Any]") -> str:

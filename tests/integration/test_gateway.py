@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.config import Configuration, load
 from bridge.config.watch import files_state
@@ -19,7 +20,6 @@ from bridge.core.ports import AdapterBase, AdapterSetup
 from bridge.gateway import LONGEST_CLOSE, IntegrationGateway
 from bridge.outbox import Outbox
 from tests.support.adapters.memory_adapter import SPEC, MemoryAdapter, MemoryRemote
-from tests.support.logs import capture_logs
 from tests.support.wait import until
 
 

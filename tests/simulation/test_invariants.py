@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from bridge.bus import Bus
 from bridge.bus.listeners import Listeners
 from bridge.connection.connection import Connection
 from bridge.connection.inbound import Delivery
 from bridge.core.backoff import Backoff
-from bridge.core.log import Logger
 from bridge.core.model import Outcome
 from bridge.core.ports import AckDecision
 from bridge.core.responder import Responder
@@ -207,7 +207,7 @@ def _a_bug_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     start = IntegrationGateway._set_status
 
     def and_an_error(self: IntegrationGateway, *arguments: Any) -> None:
-        Logger().error("bug")
+        structlog.get_logger().error("bug")
         start(self, *arguments)
 
     monkeypatch.setattr(IntegrationGateway, "_set_status", and_an_error)

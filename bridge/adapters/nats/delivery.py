@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
+import structlog
+
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError, ConnectionLostError, OverloadedError
-from bridge.core.log import Logger
 
 #: Messages of one subscription, and their bytes, that wait at most; what comes on top is dropped (NATS' own limit for a
 #: slow consumer is of the same size).
@@ -21,7 +22,7 @@ _MOST_BYTES: Final = 64 << 20
 #: Bytes that Python needs for a header beside its characters.
 _HEADER_BYTES: Final = 200
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 OnMessage = Callable[[NatsMessage], Awaitable[object] | None]
 """Handles a message; returns None where that is done, else what is to be awaited before the next message."""

@@ -18,6 +18,8 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
+import structlog
+
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.config import RedisConfig
@@ -42,7 +44,6 @@ from bridge.core.errors import (
     RejectedError,
     UnavailableError,
 )
-from bridge.core.log import Logger
 from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
 from bridge.core.ports import (
     NO_OPTIONS,
@@ -75,7 +76,7 @@ _LONGEST_SILENCE: Final = BLOCK + 4.0
 #: deleted, or another node of the cluster has it.
 _READ_ANEW: Final = frozenset({"NOGROUP", "MOVED"})
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class RedisAdapter(AdapterBase):

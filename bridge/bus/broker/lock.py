@@ -9,9 +9,10 @@ import os
 import stat
 from pathlib import Path
 
+import structlog
+
 from bridge.core.errors import BusError
 from bridge.core.lock_file import HeldError, LockFile, make_private
-from bridge.core.log import Logger
 
 
 class SocketLock:
@@ -50,4 +51,4 @@ def _prepare(directory: Path) -> None:
             raise BusError(f"bus directory {directory}: {place} belongs to another user")
     mode = stat.S_IMODE(directory.stat().st_mode)
     if mode & 0o077:
-        Logger().warning("bus directory is open to others", directory=str(directory), mode=f"{mode:04o}")
+        structlog.get_logger().warning("bus directory is open to others", directory=str(directory), mode=f"{mode:04o}")

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.cli.stand_ins import PATIENCE, hint
 from bridge.config import load
 from bridge.core.errors import AuthError, BridgeError, NotConnectedError
 from bridge.registry import AdapterRegistry
 from tests.support.clock import FakeClock
-from tests.support.logs import capture_logs
 
 ABSENT = NotConnectedError("no connection to 127.0.0.1:8080: connection refused; nothing listens there")
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bridge.connection import Connection, SubscriptionSpec
 from bridge.connection.subscriptions import Subscriptions
@@ -38,7 +39,6 @@ from bridge.core.settings import CircuitBreakerSettings, HealthSettings, Resilie
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
 from tests.support.guard.tracer import RecordingTracer
-from tests.support.logs import capture_logs
 
 
 class Bus:

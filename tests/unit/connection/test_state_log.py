@@ -2,6 +2,8 @@
 
 from typing import Any, Self
 
+from structlog.testing import capture_logs
+
 from bridge.connection.state_log import StateLog
 from bridge.core.errors import AuthError, NotConnectedError, UnavailableError
 from bridge.core.log_fields import AGAIN
@@ -10,7 +12,6 @@ from bridge.core.payloads import CircuitChange
 from bridge.resilience import Accounting, Stage
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
-from tests.support.logs import capture_logs
 
 REFUSED = NotConnectedError("refused")
 UP, DOWN, FAILED = ConnectionStatus.CONNECTED, ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.connection import ConnectionManager, SubscriptionSpec
 from bridge.core.cancel import PATIENCE
@@ -24,7 +25,6 @@ from bridge.core.ports import (
 )
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
-from tests.support.logs import capture_logs
 from tests.support.stubborn import Stubborn
 from tests.unit.connection.test_manager import Bus, Settings
 

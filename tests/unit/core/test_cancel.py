@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.core.cancel import PATIENCE, BoundedTasks
 from bridge.core.errors import ConnectionLostError, NotConnectedError
 from tests.support.clock import FakeClock
-from tests.support.logs import capture_logs
 from tests.support.stubborn import Stubborn
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.bus.codec import Codec
 from bridge.core.errors import (
@@ -19,7 +20,6 @@ from bridge.core.responder import Responder, outcome_of
 from bridge.core.values import BUS, check_value
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
-from tests.support.logs import capture_logs
 
 GOOD = Outcome(result={"id": 7}, attempts=1, duration_ms=2.0)
 BAD = Outcome(error=RejectedError("no", code=4), attempts=2)

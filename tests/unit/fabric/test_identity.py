@@ -5,9 +5,9 @@ import random
 import stat
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.fabric.identity import instance_of
-from tests.support.logs import capture_logs
 
 
 def test_the_id_stays_the_same_and_each_fabric_has_its_own(tmp_path):

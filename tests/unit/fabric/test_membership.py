@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.core.cluster import StreamSpec
 from bridge.core.errors import RejectedError, UnavailableError
@@ -12,7 +13,6 @@ from bridge.core.model import ConnectionStatus
 from bridge.fabric.membership import OwnState
 from bridge.fabric.nodes import MOST_NODES
 from tests.support.fabric.members import Member, World, world
-from tests.support.logs import capture_logs
 
 UP = ConnectionStatus.CONNECTED
 _STEPS = ["start", "start", "kill", "suspend", "resume", "silence", "heal", "lose", "stall", "garbage"]

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
+from structlog.testing import capture_logs
 
 from bridge.core.errors import ConfigError, DeadlineError, NotConnectedError, RejectedError, StoppingError
 from bridge.core.model import Ack, Enqueue, Inbound, Publish, Request
@@ -19,7 +20,6 @@ from bridge.core.redaction import Redactor
 from bridge.observe.tracing import OpenTelemetryTracer, make_tracer
 from tests.support.clock import FakeClock
 from tests.support.guard.operations import operation
-from tests.support.logs import capture_logs
 from tests.support.wait import until
 
 _TRACE, _SPAN = "a" * 32, "b" * 16

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.core.payloads import OutboxLoss
 from bridge.outbox.commit_mark import CommitMark, Mark
 from tests.support.guard.outbox import OutboxHarness
-from tests.support.logs import capture_logs
 
 _FILES = ("outbox.db", "outbox.db-wal", "outbox.db.mark")
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from bridge.core.errors import UnavailableError
 from bridge.core.log_fields import AGAIN
 from bridge.outbox.wait_log import SOON, WaitLog
 from tests.support.clock import FakeClock
-from tests.support.logs import capture_logs
 
 
 class Told:

@@ -10,11 +10,11 @@ LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical", "exc
 
 
 def events(source: str) -> Iterator[str]:
-    """Return the events that a module logs by name: by `log`, `self._log` or `Logger()`."""
+    """Return the events that a module logs by name: by `log`, `self._log` or `structlog.get_logger()`."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[what, *_]) if level in LEVELS:
-                if ast.unparse(logger) in {"log", "self._log", "Logger()"}:
+                if ast.unparse(logger) in {"log", "self._log", "structlog.get_logger()"}:
                     choices = [what.body, what.orelse] if isinstance(what, ast.IfExp) else [what]
                     yield from (str(one.value) for one in choices if isinstance(one, ast.Constant))
 
@@ -43,5 +43,7 @@ def test_each_line_of_the_log_is_explained() -> None:
 
 def test_events_are_found() -> None:
     """With each of the loggers that the package has, and where one of two is chosen."""
-    source = "log.info('a', b=1)\nself._log.warning('c' if x else 'd')\nLogger().critical('e')\nlog.x('f')"
+    source = (
+        "log.info('a', b=1)\nself._log.warning('c' if x else 'd')\nstructlog.get_logger().critical('e')\nlog.x('f')"
+    )
     assert list(events(source)) == ["a", "c", "d", "e"]

@@ -32,7 +32,6 @@ ALLOWED: Final = {
     "simulation/simulation.py": ({"_loop.time", "_loop.call_at"}, "steps at a time of its own, virtual loop"),
     "observe/observer.py": ({"import time", "asyncio.sleep"}, "looks for standstills, which the clock leaves out"),
     "observe/systemd.py": ({"import time"}, "the service manager asks for the system's clock"),
-    "observe/logs.py": ({"datetime.now"}, "lines of the log have the time on the wall"),
     "cli/": (None, "programs of their own, for a person who looks at the time on the wall"),
 }
 

@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import structlog
+
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.connection import Connection, OnEnd, ignore_outcome
 from bridge.adapters.redis.streams.entries import Fields, decode_fields, message_id
 from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read, rest_of
 from bridge.adapters.redis.streams.reader import BLOCK
 from bridge.core.errors import BridgeError, RejectedError
-from bridge.core.log import Logger
 from bridge.core.model import QueueMessage
 from bridge.core.ports import Clock
 
@@ -20,7 +21,7 @@ _MOST_OVERDUE: Final = 1_000
 #: Seconds between two looks for overdue entries of one stream.
 _LOOK_EVERY: Final = 1.0
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 
 class Dequeuer:

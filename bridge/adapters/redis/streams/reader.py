@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+import structlog
+
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.connection import Connection, ignore_outcome
 from bridge.adapters.redis.streams.entries import Fields, decode_fields
 from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read, position, rest_of
 from bridge.core.errors import BridgeError
-from bridge.core.log import Logger
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
@@ -26,7 +27,7 @@ BLOCK: Final = 1.0
 #: Seconds after which a batch that is delivered slowly is acknowledged as far as it has come.
 _ACKNOWLEDGE_EVERY: Final = 1.0
 
-log = Logger()
+log = structlog.get_logger(__name__)
 
 Entries = list[tuple[str, Fields | None]]
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.msg import Msg
+from structlog.testing import capture_logs
 
 from bridge.adapters.nats import jetstream
 from bridge.adapters.nats.adapter import NatsAdapter, NatsConfig
@@ -27,7 +28,6 @@ from tests.support.adapters.direct import Direct
 from tests.support.adapters.setup import adapter_setup
 from tests.support.adapters.told import Told
 from tests.support.clock import FakeClock
-from tests.support.logs import capture_logs
 from tests.support.servers.nats_server import nats_client, nats_server, subscribed
 from tests.support.servers.scripted_nats import INFO, scripted_nats
 from tests.support.wait import until

@@ -5,12 +5,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.adapters.nats import delivery as module
 from bridge.adapters.nats.delivery import NatsSubscription, OnMessage
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError, RejectedError
-from tests.support.logs import capture_logs
 
 
 def _message(number: int, flaw: str = "") -> NatsMessage:

@@ -5,10 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.bus.broker.lock import SocketLock
 from bridge.core.errors import BusError
-from tests.support.logs import capture_logs
 
 
 def test_second_is_refused_by_name(tmp_path: Path) -> None:
