@@ -9,7 +9,6 @@ import contextlib
 import functools
 import http.client
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -49,7 +48,7 @@ root = ["response.{callers.TYPE}", {{
 """
 _EVENT: Final = """
 root = ["data.{topic}", {{
-  "id": counter(),
+  "id": count("events"),
   "event_type": "data.{topic}",
   "payload": {{"topic": "{topic}", "message": this, "headers": {{}}}},
   "timestamp": timestamp_unix_milli(),
@@ -89,7 +88,7 @@ def bridge(program: Path, directory: Path, name: str, way: Way, *, tuned: bool =
 @contextlib.contextmanager
 def starting(program: Path, directory: Path, name: str, way: Way, *, tuned: bool = False) -> Iterator[Starting]:
     """The program for a way, which has just been started."""
-    place, port, file = processes.place_in(directory, name), _free_port(), directory / f"{name}.json"
+    place, port, file = processes.place_in(directory, name), processes.free_port(), directory / f"{name}.json"
     common: Config = {"http": {"address": f"127.0.0.1:{port}"}, "logger": {"level": "WARN"}}
     file.write_text(json.dumps(common | way(place, name, tuned)))
     began = time.perf_counter()
@@ -103,12 +102,6 @@ def starting(program: Path, directory: Path, name: str, way: Way, *, tuned: bool
         gently=False,
     ) as child:
         yield Starting(Bridge(place, child.pid), child, began, functools.partial(_ready, port))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _ready(port: int, wait: float) -> bool:

@@ -7,7 +7,6 @@ onlooker does what `bridge/observe/console/live.js` does, without a browser: onl
 import asyncio
 import contextlib
 import json
-import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
@@ -173,7 +172,7 @@ def measure(plan: Plan) -> list[Row]:
         for row in rows.values():
             row.skipped = skipped
         return list(rows.values())
-    port = _free_port()
+    port = processes.free_port()
     blocks = _STATUS.format(port=port) + "".join(_BLOCKS.format(number=number) for number in range(INTEGRATIONS))
     with processes.folder() as directory, processes.sidecar_with(directory, blocks) as sidecar:
         costs = asyncio.run(_rounds(plan, sidecar, port, rows))
@@ -199,12 +198,6 @@ def measure(plan: Plan) -> list[Row]:
 
 def _row_name(name: str) -> str:
     return "console " + name.removeprefix("console: ")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def _rounds(plan: Plan, sidecar: processes.Bridge, port: int, rows: dict[str, Row]) -> dict[str, list[float]]:

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,13 @@ def folder() -> Iterator[Path]:
     """A folder for sockets and files; only the user can enter it."""
     with tempfile.TemporaryDirectory(prefix="nemo-bench-") as path:
         yield Path(path)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def place_in(directory: Path, name: str) -> Place:

@@ -45,7 +45,7 @@ def server(protocol: str, directory: Path, *, jetstream: bool = False) -> Iterat
     Raises:
         BenchError: It is not installed, or does not start.
     """
-    path, port = program(protocol), _free_port()
+    path, port = program(protocol), processes.free_port()
     if path is None:
         raise BenchError(f"{PROGRAMS[protocol]} is not installed")
     if protocol == "nats":
@@ -61,12 +61,6 @@ def server(protocol: str, directory: Path, *, jetstream: bool = False) -> Iterat
     with processes.process(*arguments, name=PROGRAMS[protocol], program=path):
         _await(port, PROGRAMS[protocol])
         yield port
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await(port: int, name: str) -> None:
