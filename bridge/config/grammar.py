@@ -1,8 +1,9 @@
-"""Parse HCL by the tables of python-hcl2's grammar.
+"""Parse HCL as python-hcl2 does, by tables of its grammar that are made beforehand.
 
 `grammar.json` has the tables, which `scripts/grammar` writes: terminals, rules, and for each state of the parser what
-follows (LALR(1)). So the grammar is python-hcl2's, and neither it nor its parser generator is needed to read a
-configuration: to import and prepare them would take half of the time of a start. A test compares the trees of both.
+follows (LALR(1)). To import python-hcl2 and its parser generator, and to prepare them, would take half of the time of a
+start. Where the python-hcl2 that is installed has another grammar than the tables, it parses the text itself. Tests
+compare the trees of both.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from bridge.config import python_hcl2
 from bridge.config.tree import Part, Token, Tree
 
 #: Tokens of one configuration: some 2,500 routes. Each costs about 10 microseconds and 1 kB while it is parsed.
@@ -90,13 +92,30 @@ def parse(text: str, budget: Budget) -> Tree:
         TooLargeError: It has more tokens than are left.
     """
     budget.take(len(text) // _CHARACTERS, 1)
-    # The grammar has no token for the end of the text, so it must end in a line break.
-    parser = _Parser(text + "\n")
+    text += "\n"  # the grammar has no token for the end of the text, so it must end in a line break
+    if not _tables_fit():
+        return _parse_by_library(text, budget)
+    parser = _Parser(text)
     token: Token | None = None
     for token in parser.tokens():
         budget.take(1, token.line)
         parser.feed(token)
     return parser.end(token)
+
+
+def _parse_by_library(text: str, budget: Budget) -> Tree:
+    try:
+        tree = python_hcl2.parse(text)
+    except python_hcl2.RefusedError as error:
+        raise UnexpectedInputError(*error.args) from None
+    waiting: list[Part] = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Tree):
+            waiting += part.children
+        else:
+            budget.take(1, part.line)
+    return tree
 
 
 class _Rule(msgspec.Struct, array_like=True, frozen=True):
@@ -135,6 +154,7 @@ class _Tables(msgspec.Struct, frozen=True):
     """What `scripts/grammar` has written.
 
     Attributes:
+        grammar: What identifies the grammar: see `python_hcl2.digest`.
         start: The state at the beginning of a text.
         end: The state behind it.
         patterns: The terminals that are regular expressions, in the order in which they are tried.
@@ -148,6 +168,7 @@ class _Tables(msgspec.Struct, frozen=True):
         states: The states.
     """
 
+    grammar: str
     start: int
     end: int
     patterns: dict[str, str]
@@ -222,6 +243,12 @@ class _Grammar:
 @cache
 def _grammar() -> _Grammar:
     return _Grammar(msgspec.json.decode(_TABLES.read_bytes(), type=_Tables))
+
+
+@cache
+def _tables_fit() -> bool:
+    """Return whether the tables were made of the grammar of the python-hcl2 that is installed."""
+    return python_hcl2.digest() in {None, _grammar().tables.grammar}
 
 
 class _Parser:

@@ -12,6 +12,8 @@ from hcl2.parser import parser
 from lark.lexer import PatternStr
 from lark.parsers.lalr_analysis import Shift
 
+from bridge.config.python_hcl2 import digest
+
 END = "$END"
 
 
@@ -49,6 +51,7 @@ def tables() -> dict[str, Any]:
     everything = sets.setdefault(tuple(range(len(terminals))), len(sets))
     return {
         "notice": _notice(),
+        "grammar": digest(),
         "start": order[first],
         "end": order[table.end_states["start"]],
         "patterns": patterns,
