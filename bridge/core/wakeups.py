@@ -20,15 +20,53 @@ _BACK: Final = 4
 _MANY: Final = 64
 
 
-class Wakeups:
-    """The wake-ups for one source of messages.
+class Frequency:
+    """Tells whether messages come so often, and one by one, that they are to be read every `INTERVAL`.
 
     To wake a process up for one message costs several times what the message itself costs. Where messages come often
-    and one by one, and nobody waits for what comes of them, they are read together, every `INTERVAL`: each waits for
-    some milliseconds. A message that comes seldom, or whose sender waits for an answer, is read at once.
+    and one by one, and nobody waits for what comes of them, they are read together: each waits for some milliseconds. A
+    message that comes seldom, or whose sender waits for an answer, is read at once.
+
+    Attributes:
+        in_intervals: Whether the next reading is to be after an interval.
     """
 
-    __slots__ = ("_awaited", "_ignore", "_loop", "_often", "_read", "_read_at", "_timer", "_watch")
+    __slots__ = ("_awaited", "_often", "_read_at", "in_intervals")
+
+    def __init__(self) -> None:
+        """Create it for a source that is read at once."""
+        self.in_intervals = False
+        self._often = 0
+        self._read_at = 0.0
+        self._awaited = False
+
+    def hurry(self) -> None:
+        """Note that somebody waits for an answer, or for what comes of a message."""
+        self._awaited = True
+
+    def has_read(self, count: int, now: float) -> bool:
+        """Note a reading that has left nothing; return whether the next one is to be after an interval.
+
+        Args:
+            count: How many messages it found.
+            now: When it ended, in seconds.
+        """
+        if self._awaited or count > _MANY:
+            self._awaited = False
+            self._often = 0
+        elif count >= _TOGETHER if self.in_intervals else now - self._read_at < _SOON:
+            self._often = min(self._often + 1, _OFTEN)
+        else:
+            self._often = max(self._often - _BACK, 0)
+        self._read_at = now
+        self.in_intervals = self._often > 0 if self.in_intervals else self._often == _OFTEN
+        return self.in_intervals
+
+
+class Wakeups:
+    """Watches a source of messages, or has it read every `INTERVAL`, by the frequency of its messages."""
+
+    __slots__ = ("_frequency", "_ignore", "_loop", "_read", "_timer", "_watch")
 
     def __init__(
         self, *, ignore: Callable[[], object], read: Callable[[], object], watch: Callable[[], object]
@@ -45,43 +83,28 @@ class Wakeups:
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._often = 0
-        self._read_at = 0.0
-        self._awaited = False
+        self._frequency = Frequency()
 
     def hurry(self) -> None:
-        """Read as soon as there is something: somebody waits for an answer, or for what comes of a message."""
-        self._awaited = True
+        """Note that somebody waits for what comes of a message that is being read."""
+        self._frequency.hurry()
 
     def has_read(self, count: int) -> None:
-        """Note a reading that has left nothing, and how many messages it found; wait for more.
-
-        Outside of a reading, as after `hurry`, it may be called with 0.
-        """
-        now = time.monotonic()
-        if self._awaited or count > _MANY:
-            self._awaited = False
-            self._often = 0
-        elif now - self._read_at < _SOON if self._timer is None else count >= _TOGETHER:
-            self._often = min(self._often + 1, _OFTEN)
-        else:
-            self._often = max(self._often - _BACK, 0)
-        self._read_at = now
+        """Note a reading that has left nothing, and how many messages it found; wait for more."""
         if self._timer is not None:
-            self._timer.cancel()
-            if self._often:
-                self._timer = self._loop.call_later(INTERVAL, self._read)
-            else:
-                self._timer = None
-                self._watch()
-        elif self._often == _OFTEN:
-            self._ignore()
+            self._timer.cancel()  # where it was read before its time
+        if self._frequency.has_read(count, time.monotonic()):
+            if self._timer is None:
+                self._ignore()
             self._timer = self._loop.call_later(INTERVAL, self._read)
+        elif self._timer is not None:
+            self._timer = None
+            self._watch()
 
     def close(self) -> bool:
         """Forget all; return whether the source is watched now."""
         timer, self._timer = self._timer, None
-        self._often = 0
+        self._frequency = Frequency()
         if timer is not None:
             timer.cancel()
         return timer is None

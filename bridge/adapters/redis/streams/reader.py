@@ -18,6 +18,7 @@ from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.timer import Timer
+from bridge.core.wakeups import INTERVAL, Frequency
 
 _BATCH: Final = 100
 #: Entries whose events are on the bus and that are not acknowledged, at most: some tenths of a second of a fast stream.
@@ -97,6 +98,7 @@ class StreamReader:
         self._confirmed: list[str] = []
         self._acknowledged: asyncio.Future[Any] | None = None
         self._waiting = Timer(clock)
+        self._frequency = Frequency()
 
     async def prepare(self) -> None:
         """Create the group unless it exists. Raises BridgeError."""
@@ -116,10 +118,14 @@ class StreamReader:
             due = min(self._next_claim, next(iter(self._unacknowledged.values()), math.inf))
             block = min(BLOCK, max(0.001, due - now))
             entries = parse_read(await self._consumer.read(self._connection, ">", capacity, block=block))
-            if entries:
-                await self._deliver_batch(entries, None)
-            else:
+            if not entries:
                 await rest_of(block, now, self._clock)
+                continue
+            await self._deliver_batch(entries, None)
+            # Where the application answers, or there may be more, it is read at once.
+            few = self._hold is None and len(entries) < capacity
+            if few and self._frequency.has_read(len(entries), self._clock.monotonic()):
+                await self._clock.sleep(INTERVAL)
 
     async def _redeliver_own(self) -> None:
         after = "0-0"
