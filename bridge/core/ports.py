@@ -137,6 +137,13 @@ class Promise(Protocol):
         """End the operation with an error."""
         ...
 
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Call `callback` with the promise once it is done, also where its time was up or it was cancelled.
+
+        An adapter that has something to give up then calls this, at most once.
+        """
+        ...
+
 
 class Context(msgspec.Struct, frozen=True, gc=False):
     """What an adapter gets about an operation beside its arguments.

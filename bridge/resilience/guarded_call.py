@@ -108,6 +108,7 @@ class RunningAttempt:
     """
 
     __slots__ = (
+        "_on_done",
         "_open",
         "_settle",
         "began",
@@ -134,6 +135,7 @@ class RunningAttempt:
     ) -> None:
         self._settle = settle
         self._open = True
+        self._on_done: Callable[[Any], object] | None = None
         self.call = call
         self.began = began
         self.limit = limit
@@ -154,17 +156,29 @@ class RunningAttempt:
         """End it with a result."""
         if self._open:
             self._open = False
+            if self._on_done is not None:
+                self._on_done(self)
             self._settle(self, result, None)
 
     def set_exception(self, error: BridgeError) -> None:
         """End it with an error."""
         if self._open:
             self._open = False
+            if self._on_done is not None:
+                self._on_done(self)
             self._settle(self, None, error)
 
     def close(self) -> None:
         """Give it up: ignore any result or error that still comes."""
         self._open = False
+        if self._on_done is not None:
+            self._on_done(self)
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """See `Promise.add_done_callback`. There is one adapter, and so one callback."""
+        self._on_done = callback
+        if not self._open:
+            callback(self)
 
 
 def stopping_error() -> StoppingError:

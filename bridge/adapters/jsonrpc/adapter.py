@@ -7,12 +7,17 @@ There is no session, so calls are tried whatever the last health check found. Th
 repetition, and as the HTTP header `Idempotency-Key`.
 """
 
+from collections.abc import Coroutine
 from itertools import count
 from typing import Any, Final
 
+import httpx
 from msgspec import UNSET
 
 from bridge.adapters._common.http.client import HttpClient
+from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.errors import translate
+from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.status import check_credentials
 from bridge.adapters._common.http.target import SCHEMES
 from bridge.adapters._common.websocket import connector
@@ -20,8 +25,9 @@ from bridge.adapters.jsonrpc.batch import Batcher
 from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
 from bridge.adapters.jsonrpc.websocket_adapter import JsonRpcWebSocketAdapter
 from bridge.adapters.jsonrpc.wire import CallId, check_accepted, encode_call, read_response
+from bridge.core.errors import BridgeError
 from bridge.core.model import Command, Request
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context, refuse_group
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context, Promise, refuse_group
 
 
 class JsonRpcAdapter(AdapterBase):
@@ -73,6 +79,20 @@ class JsonRpcAdapter(AdapterBase):
         """Return whether the configuration's `idempotent` names the method."""
         return isinstance(command, Request) and command.method in self._idempotent
 
+    def begin(self, command: Command, context: Context, promise: Promise) -> Coroutine[Any, Any, Any] | None:
+        """Call a method without a task where a connection is idle; the coroutine of every other operation."""
+        if type(command) is not Request or self._batcher is not None or context.idempotency_key:
+            return super().begin(command, context, promise)
+        call_id = None if command.notify else next(self._ids)
+        headers = self._client.header_lines(context)
+        text = encode_call(command.method, command.params, call_id)
+        answer = _Answer(promise, call_id)
+        answer.connection = self._client.begin_post(text, headers, answer)
+        if answer.connection is None:
+            return self._post(text, call_id, headers)
+        promise.add_done_callback(answer.give_up)
+        return None
+
     async def request(self, command: Request, context: Context) -> Any:
         """Call a method; its `params` are by name (dict), by position (list), or UNSET for none.
 
@@ -101,8 +121,54 @@ class JsonRpcAdapter(AdapterBase):
         text = encode_call(method, params, call_id)
         if self._batcher is not None:
             return await self._batcher.call(text, call_id, headers)
-        response = await self._client.post(text, headers)
-        return check_accepted(response) if call_id is None else read_response(response, call_id)
+        return await self._post(text, call_id, headers)
+
+    async def _post(self, text: bytes, call_id: CallId | None, headers: bytes) -> Any:
+        return _result(await self._client.post(text, headers), call_id)
+
+
+class _Answer:
+    """Settles the promise of one call with the HTTP response to it; `call_id` None: a notification.
+
+    Attributes:
+        connection: Where the response will come; None once it has come, or cannot come any more.
+        done: Returns whether nobody waits any more.
+    """
+
+    __slots__ = ("_call_id", "_promise", "connection", "done")
+
+    def __init__(self, promise: Promise, call_id: CallId | None) -> None:
+        self._promise = promise
+        self._call_id = call_id
+        self.connection: HttpConnection | None = None
+        self.done = promise.done
+
+    def set_result(self, response: Response) -> None:
+        """Take the response."""
+        self.connection = None
+        try:
+            result = _result(response, self._call_id)
+        except BridgeError as error:
+            self._promise.set_exception(error)
+        else:
+            self._promise.set_result(result)
+
+    def set_exception(self, error: httpx.RequestError) -> None:
+        """Take what went wrong with the exchange."""
+        self.connection = None
+        self._promise.set_exception(translate(error))
+
+    def give_up(self, _: object) -> None:
+        """Close the connection if the response is still to come: nobody waits for it any more."""
+        if self.connection is not None:
+            self.connection.give_up(self)
+
+
+def _result(response: Response, call_id: CallId | None) -> Any:
+    if call_id is not None:
+        return read_response(response, call_id)
+    check_accepted(response)
+    return None
 
 
 _AUTH: Final = frozenset({"none", "basic", "bearer", "certificate"})

@@ -121,6 +121,27 @@ async def test_attempt_time_limit() -> None:
     assert numbers(guarded) == {"accepted": 1, "failed": 1}
 
 
+async def test_an_adapter_hears_when_nobody_waits_any_more() -> None:
+    """At the end of the time limit, where the call is cancelled, and also after a result; once each."""
+    guarded = GuardHarness(timeout="2s", retry={"max_attempts": 1})
+    calls = [AwaitedCall(operation(), never, idempotent=True, promised="now") for _ in range(3)]
+    slow, gone, good = calls
+    heard: list[int] = []
+    for number, call in enumerate(calls):
+        guarded.guard.submit(call)
+        call.promises[0].add_done_callback(lambda _, number=number: heard.append(number))
+    guarded.guard.cancel(gone)
+    assert heard == [1]
+    good.promises[0].set_result("good")
+    assert heard == [1, 2]
+    await guarded.clock.advance(2.1)
+    assert isinstance(slow.answer.result().error, AttemptTimeoutError)
+    assert heard == [1, 2, 0]
+    late: list[Any] = []
+    slow.promises[0].add_done_callback(late.append)
+    assert late == slow.promises
+
+
 async def test_time_limit_of_a_call_that_may_not_be_repeated() -> None:
     """A `timeout` of a call that is not idempotent is not retryable for the caller."""
     outcome = await GuardHarness(timeout="2s").run(never, idempotent=False)

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from bridge.adapters._common.http.connection import HttpConnection
+from bridge.adapters._common.http.connection import HttpConnection, Waiter
 from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.pool import PooledTransport
@@ -55,6 +55,7 @@ class HttpClient:
         self._clock = setup.clock
         credentials = authorization(setup)
         self._sent_headers = _ALWAYS_SENT | {name: name.encode("ascii") for name in allow_headers}
+        self._last_lines: tuple[Mapping[str, str], bytes] = {}, b""  # nearly all operations have the same headers
         self._path = target.raw_path
         self._base = b"host: %b\r\nuser-agent: nemo-bridge\r\n%b" % (target.authority.encode("ascii"), credentials)
         self._fixed = self._base + b"accept: %b\r\naccept-encoding: gzip, deflate\r\n" % accept.encode("ascii")
@@ -89,6 +90,22 @@ class HttpClient:
             return await self._pool.exchange(self._posting(body, headers))
         except httpx.HTTPError as error:
             raise translate(error) from None
+
+    def begin_post(self, body: bytes, headers: bytes, waiter: Waiter) -> HttpConnection | None:
+        """Send a POST as `post` does, without waiting, where a connection is idle.
+
+        Args:
+            body: JSON.
+            headers: Made by `header_lines`.
+            waiter: Gets the response, or an exception for `errors.translate`.
+
+        Returns:
+            The connection, for `HttpConnection.give_up`; None where none is idle: nothing was sent.
+        """
+        connection = self._pool.take()
+        if connection is not None:
+            connection.send(self._posting(body, headers), waiter)
+        return connection
 
     async def get(self) -> Response:
         """Send a GET of the endpoint's own path. Raises the errors of `errors.TABLE`."""
@@ -157,15 +174,17 @@ class HttpClient:
         Raises:
             InvalidError: A value cannot be an HTTP header (line breaks, control characters, not ASCII).
         """
-        lines = b""
-        if context.idempotency_key is not None:
-            lines = header_line("idempotency_key", b"Idempotency-Key", context.idempotency_key)
-        headers: Mapping[str, str] = context.headers
-        if headers:
+        headers = context.headers
+        known, lines = self._last_lines
+        if headers != known:
+            lines = b""
             for name, http_name in self._sent_headers.items():
                 value = headers.get(name)
                 if value is not None:
                     lines += header_line(name, http_name, value)
+            self._last_lines = dict(headers), lines
+        if context.idempotency_key is not None:
+            lines = header_line("idempotency_key", b"Idempotency-Key", context.idempotency_key) + lines
         return lines
 
 

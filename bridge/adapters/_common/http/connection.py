@@ -8,7 +8,7 @@ is closed, so that a late response cannot be taken for that of the next request.
 import asyncio
 import select
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 import httpx
@@ -20,8 +20,24 @@ from bridge.core.ports import Clock
 MAX_HEAD: Final = 64 * 1024
 
 
+class Waiter(Protocol):
+    """Takes the end of one exchange, as an `asyncio.Future` does."""
+
+    def done(self) -> bool:
+        """Return whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Response, /) -> None:
+        """Take the response."""
+        ...
+
+    def set_exception(self, exception: httpx.RequestError, /) -> None:
+        """Take what went wrong: an `httpx.TransportError` or `httpx.DecodingError`."""
+        ...
+
+
 class HttpConnection(asyncio.Protocol):
-    """Sends a request by `start`, and calls `on_free` when the exchange has ended.
+    """Sends a request by `start` or `send`, and calls `on_free` when the exchange has ended.
 
     Args:
         max_response: The largest body, in bytes, decompressed.
@@ -43,7 +59,8 @@ class HttpConnection(asyncio.Protocol):
         self._on_closed = on_closed
         self._transport: asyncio.Transport
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[Response] | None = None
+        self._waiter: Waiter | None = None
+        self._ended: tuple[Waiter, Response | httpx.RequestError] | None = None
         self._readable = select.poll() if hasattr(select, "poll") else None
         self._head_only = False
         self._reset()
@@ -83,15 +100,24 @@ class HttpConnection(asyncio.Protocol):
             head_only: For HEAD, whose response has the headers of a body but no body.
         """
         waiter: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.send(request, waiter, head_only=head_only)
+        return waiter
+
+    def send(self, request: bytes, waiter: Waiter, *, head_only: bool = False) -> None:
+        """Send a request as `start` does; its end goes to `waiter`. Call `give_up` when nobody waits any more."""
         self._waiter = waiter
         self._head_only = head_only
-        self._reset()
         self._transport.write(request)
-        return waiter
+
+    def give_up(self, waiter: Waiter) -> None:
+        """Close at once if it is still the exchange of `waiter` that runs."""
+        if self._waiter is waiter:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once; an exchange in flight fails."""
         self._fail(httpx.ReadError("the connection was closed on this side"))
+        self._hand_over()
 
     def close(self) -> None:
         """Close an idle connection, with the end of TLS where there is TLS."""
@@ -112,6 +138,8 @@ class HttpConnection(asyncio.Protocol):
             return
         self._received += len(data)
         try:
+            # Whoever takes the response may send the next request at once. So that no byte of this data is taken for
+            # an answer to that, the response is handed over only when all of them are parsed.
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             cause = error.__context__  # what one of the callbacks below raised
@@ -122,7 +150,9 @@ class HttpConnection(asyncio.Protocol):
             )
         except httptools.HttpParserUpgrade:
             self._fail(httpx.RemoteProtocolError("the server switches to another protocol, which was not requested"))
-        self._check_framing()
+        if self._ended is None:
+            self._check_framing()
+        self._hand_over()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -134,6 +164,7 @@ class HttpConnection(asyncio.Protocol):
                 error = httpx.ReadError(f"the connection ended {answered}")
                 error.__cause__ = exc
                 self._fail(error)
+            self._hand_over()
         self._on_closed(self)
 
     # --- the parser's side
@@ -220,12 +251,18 @@ class HttpConnection(asyncio.Protocol):
 
     def _end(self, end: Response | httpx.RequestError) -> None:
         waiter, self._waiter = self._waiter, None
-        if waiter is None:
+        if waiter is not None:
+            self._ended = waiter, end
+            self._reset()  # an idle connection, or one that waits for the garbage collector, must not keep a whole body
+
+    def _hand_over(self) -> None:
+        """Give the connection back to its owner, and its end to whoever waits, where an exchange has ended."""
+        if self._ended is None:
             return
-        self._reset()  # an idle connection, or one that waits for the garbage collector, must not keep a whole body
+        (waiter, end), self._ended = self._ended, None
+        self._on_free(self)
         if not waiter.done():
             if isinstance(end, Response):
                 waiter.set_result(end)
             else:
                 waiter.set_exception(end)
-        self._on_free(self)

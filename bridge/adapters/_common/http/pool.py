@@ -64,6 +64,45 @@ async def dial(target: HttpTarget, make: Callable[[], _Connection]) -> _Connecti
     return connection
 
 
+class _Slots:
+    """Counts the connections that may be in use; who waits for a slot gets it in order."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def take(self) -> bool:
+        """Take a slot, if one is free."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def wait(self) -> None:
+        """Take a slot, as soon as one is free."""
+        if self.take():
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was given one in the same moment
+                self.give()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+
+    def give(self) -> None:
+        """Give a slot back: to who has waited for longest, if anybody waits."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 class PooledTransport(httpx.AsyncBaseTransport):
     """Makes exchanges on at most `size` keep-alive connections to one server; more exchanges wait for their turn.
 
@@ -78,7 +117,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._target = target
         self._clock = clock
         self._max_response = max_response
-        self._slots = asyncio.Semaphore(size)
+        self._slots = _Slots(size)
         self._idle: deque[HttpConnection] = deque()
         self._open: set[HttpConnection] = set()
         self._closed = False
@@ -93,10 +132,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
         `ConnectError` or `ConnectTimeout` where nothing was sent, and only there.
         """
         connection = await self.acquire()
+        response = connection.start(request, head_only=head_only)
         try:
-            return await connection.start(request, head_only=head_only)
+            return await response
         except asyncio.CancelledError:
-            connection.abort()
+            connection.give_up(response)
             raise
 
     async def acquire(self) -> HttpConnection:
@@ -105,18 +145,25 @@ class PooledTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ConnectError: No connection can be opened.
         """
-        await self._slots.acquire()
+        await self._slots.wait()
         try:
             return self._take_idle() or await self._connect()
         except BaseException:
-            self._slots.release()
+            self._slots.give()
             raise
+
+    def take(self) -> HttpConnection | None:
+        """Take an idle connection, if there is one, for exactly one `HttpConnection.send`, as `acquire` does."""
+        if not self._slots.take():
+            return None
+        connection = self._take_idle()
+        if connection is None:
+            self._slots.give()
+        return connection
 
     async def warm(self) -> None:
         """Open a connection if there is no idle one. Raises `httpx.ConnectError`."""
-        async with self._slots:
-            connection = self._take_idle() or await self._connect()
-            self._keep(connection)
+        self._freed(await self.acquire())
 
     def _take_idle(self) -> HttpConnection | None:
         forgotten = self._clock.monotonic() - KEEP_IDLE
@@ -140,9 +187,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
         return connection
 
     def _freed(self, connection: HttpConnection) -> None:
-        self._slots.release()
         if not connection.closing:
             self._keep(connection)
+        self._slots.give()
 
     def _keep(self, connection: HttpConnection) -> None:
         now = connection.idle_since = self._clock.monotonic()

@@ -25,6 +25,7 @@ from bridge.core.errors import (
     RejectedError,
     UnavailableError,
 )
+from bridge.core.model import Request
 from bridge.core.ports import Context
 from tests.support.adapters.adapters import connected
 from tests.support.adapters.setup import adapter_setup
@@ -300,6 +301,52 @@ async def test_giving_up_on_a_dripping_server_closes_the_connection() -> None:
         proxy.mode = "pass"
         assert await adapter.request("echo", ["mine"]) == ["mine"]
         assert proxy.accepted == 2
+
+
+class CallsAgain:
+    """A promise in whose result the next call begins."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
+        self._is_done = False
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def set_result(self, _: Any) -> None:
+        self._is_done = True
+        self._begin()
+
+    def set_exception(self, error: BridgeError) -> None:
+        raise error
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """It is never given up."""
+
+
+async def test_what_follows_an_answer_is_none_of_the_next_call() -> None:
+    """A call that begins in the moment of an answer does not get what the server has sent behind that."""
+
+    def respond(request: Received) -> None:
+        call = request.call
+        answer = http(json.dumps({"jsonrpc": "2.0", "result": call["params"], "id": call["id"]}))
+        wrong = http(json.dumps({"jsonrpc": "2.0", "result": "wrong", "id": call["id"] + 1}))
+        request.send(answer + wrong if call["params"] == ["first"] else answer)
+
+    async with scripted_server(respond) as server, connected(server.url) as adapter:
+        await adapter.connect()
+        later: list[asyncio.Future[Any]] = []
+
+        def call_again() -> None:
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            work = adapter.adapter.begin(Request(method="echo", params=["second"]), Context(), answer)
+            later.append(asyncio.ensure_future(answer if work is None else work))
+
+        first = Request(method="echo", params=["first"])
+        assert adapter.adapter.begin(first, Context(), CallsAgain(call_again)) is None
+        await until(lambda: later)
+        assert await later[0] == ["second"]
+        assert server.connections == 2
 
 
 @pytest.mark.parametrize("mode", ["cut", "reset"])
