@@ -372,18 +372,18 @@ class Guard:
     def _wait(self, call: GuardedCall) -> None:
         """Queue for a slot, as long as the caller has time."""
         self._limiter.wait(call)
-        self._limit_waiting(call)
+        if call.operation.deadline is not None:
+            self._limit_waiting(call, call.operation.deadline)
 
     def _wait_alone(self, call: GuardedCall) -> None:
         """Queue for a time in which nothing else runs, as long as the caller has time."""
         self._limiter.wait_alone(call)
-        self._limit_waiting(call)
+        if call.operation.deadline is not None:
+            self._limit_waiting(call, call.operation.deadline)
         self._pump()
 
-    def _limit_waiting(self, call: GuardedCall) -> None:
-        if call.operation.deadline is not None:
-            left = call.operation.deadline - self._clock.monotonic()
-            call.set_timer(self._clock, left, partial(self._expire, call))
+    def _limit_waiting(self, call: GuardedCall, deadline: float) -> None:
+        call.set_timer(self._clock, deadline - self._clock.monotonic(), partial(self._expire, call))
 
     def _expire(self, call: GuardedCall) -> None:
         self._backing_off.pop(call, None)

@@ -115,9 +115,11 @@ class Limiter(Generic[Waiter]):
                 return lone
         if not self._waiting or self._free <= 0 or self._shut:
             return None
-        if self._rate is not None and self._wait_for_token(self._rate):
-            return None
-        self._take()
+        if self._rate is not None:
+            if self._wait_for_token(self._rate):
+                return None
+            self._rate.take(self._clock.monotonic())
+        self._free -= 1
         return self._waiting.popitem(last=False)[0]
 
     def _next_alone(self) -> Waiter | None:
