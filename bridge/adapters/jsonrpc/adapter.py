@@ -11,7 +11,6 @@ from collections.abc import Coroutine
 from itertools import count
 from typing import Any, Final
 
-import httpx
 from msgspec import UNSET
 
 from bridge.adapters._common.http.client import HttpClient
@@ -153,7 +152,7 @@ class _Answer:
         else:
             self._promise.set_result(result)
 
-    def set_exception(self, error: httpx.RequestError) -> None:
+    def set_exception(self, error: Exception) -> None:
         """Take what went wrong with the exchange."""
         self.connection = None
         self._promise.set_exception(translate(error))
