@@ -373,9 +373,12 @@ class Connection:
 
     @property
     def capacity(self) -> int:
-        """How many operations it accepts at the same time, in flight and queued."""
+        """How many operations of the outbox it has use for at the same time: one for each slot.
+
+        For those that wait, be it for another try, others may have the slots meanwhile.
+        """
         limit = self.settings.resilience.limit
-        return limit.max_in_flight + limit.queue
+        return limit.max_in_flight + min(limit.queue, self.guard.accounting.queued)
 
     # --- operations
 

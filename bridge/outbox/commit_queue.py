@@ -201,7 +201,7 @@ class CommitQueue:
     def returned(self, done: Turn, totals: Totals, condition: Condition) -> None:
         """Note what was done, and pass it on; called on the loop for each turn or part of one."""
         self.totals, self.condition = totals, condition
-        self.waiting -= sum(one.entry.size for one in done.batch.acceptances)
+        self.waiting -= sum([one.entry.size for one in done.batch.acceptances])
         self._back(done)
 
     # --- on the thread

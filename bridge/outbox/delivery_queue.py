@@ -234,10 +234,15 @@ class DeliveryQueue:
     def pump(self) -> None:
         """Start the entries that may start, and read more from disk where there is room for them."""
         connection = self._connection
-        if self._ready and connection is not None:
+        if self._ready and connection is not None and connection.usable:
             self._counted()  # what waits here must be counted before the guard takes one of them over
             capacity, now_ms = connection.capacity, self._time.now_ms()
-            while self._ready and self._may_start(connection, capacity):
+            while (
+                self._ready
+                and not self._stopping
+                and (not self._paused_until or self._clock.monotonic() >= self._paused_until)
+                and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
+            ):
                 self._start(self._ready.popleft(), connection, now_ms)
         if self._stopping:
             return
@@ -253,14 +258,6 @@ class DeliveryQueue:
         due = self._keys.next_due()
         if due is not None and due > now:  # what is due already is read as soon as there is room
             self._pump_at(due)
-
-    def _may_start(self, connection: DeliveryConnection, capacity: int) -> bool:
-        return (
-            connection.usable
-            and not self._stopping
-            and (not self._paused_until or self._clock.monotonic() >= self._paused_until)
-            and len(self._running) + len(self._beginning) < min(capacity, self._allowed)
-        )
 
     def _flows(self) -> bool:
         """Return whether no entry waits for anything but its turn; one that has failed waits until it has ended."""
@@ -281,17 +278,20 @@ class DeliveryQueue:
         return len(self._keys) >= _MOST_BLOCKED
 
     def _start(self, entry: Entry, connection: DeliveryConnection, now_ms: int) -> None:
-        if not self._end_if_over(entry, now_ms):
-            entry.to_mark = not (entry.body.repeatable or connection.may_repeat(entry.operation))
-            stuck = self._commits.condition.stuck
-            if entry.to_mark and stuck:
-                self._put_back(entry, self._clock.monotonic() + _UNTIL_WRITTEN)
-            elif entry.to_mark or (self._beginning and not stuck):
-                self._beginning.append(entry)
-                if entry.to_mark:
-                    self._commits.mark_begun(entry)
-            else:
-                self._submit(entry, connection)
+        body = entry.body
+        young = body.deadline_ms is None and now_ms - body.accepted_ms <= self._max_age_ms
+        if (entry.begun or not young) and self._end_if_over(entry, now_ms):
+            return
+        entry.to_mark = not (body.repeatable or connection.may_repeat(entry.operation))
+        stuck = self._commits.condition.stuck
+        if entry.to_mark and stuck:
+            self._put_back(entry, self._clock.monotonic() + _UNTIL_WRITTEN)
+        elif entry.to_mark or (self._beginning and not stuck):
+            self._beginning.append(entry)
+            if entry.to_mark:
+                self._commits.mark_begun(entry)
+        else:
+            self._submit(entry, connection)
 
     def _end_if_over(self, entry: Entry, now_ms: int) -> bool:
         """End an entry that must not be tried any more, and return True: it is too old, or was begun before a crash."""
@@ -320,11 +320,11 @@ class DeliveryQueue:
             left = (entry.body.deadline_ms - self._time.now_ms()) / 1000
             operation = msgspec.structs.replace(operation, deadline=self._clock.monotonic() + left)
         self._running[entry.seq] = entry
-        connection.submit(operation, partial(self._done, entry, connection.accounting))
+        connection.submit(operation, partial(self._done, entry, connection))
 
     # --- how it went
 
-    def _done(self, entry: Entry, accounting: Accounting, ended: Operation, outcome: Outcome) -> None:
+    def _done(self, entry: Entry, connection: DeliveryConnection, ended: Operation, outcome: Outcome) -> None:
         del self._running[entry.seq]
         if not self._pump_scheduled:
             self.schedule_pump()
@@ -340,10 +340,10 @@ class DeliveryQueue:
         error = outcome.error
         what = disposition_of(error, once=entry.to_mark)
         if what is Disposition.EXPIRED:
-            accounting.move(Stage.PENDING, Stage.EXPIRED)
+            connection.accounting.move(Stage.PENDING, Stage.EXPIRED)
             self._end(entry, ReceiptOutcome.EXPIRED, outcome, counted=True)
         elif what in {Disposition.DEAD_LETTER, Disposition.UNKNOWN}:
-            accounting.move(Stage.PENDING, Stage.DEAD_LETTERED)
+            connection.accounting.move(Stage.PENDING, Stage.DEAD_LETTERED)
             self._end(entry, ReceiptOutcome.DEAD_LETTERED, outcome, unknown=what is Disposition.UNKNOWN, counted=True)
         else:
             if outcome.attempts or entry.begun:
@@ -384,6 +384,7 @@ class DeliveryQueue:
     def _delivered(self, entry: Entry, outcome: Outcome) -> None:
         body = entry.body
         if entry.operation.correlation_id is None and body.scope is None and not body.receipts and body.emit is None:
+            entry.progress = entry.progress.after(outcome.attempts, outcome.history)
             self._ending[entry.seq] = entry
             self._commits.remove(entry)
             if self._commits.condition.stuck:

@@ -30,7 +30,7 @@ class DeliveryConnection(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many operations it accepts at the same time."""
+        """How many operations it has use for at the same time; it accepts as many. It changes with each of them."""
         ...
 
     def may_repeat(self, operation: Operation) -> bool:

@@ -421,6 +421,8 @@ class Simulation:
             else:
                 outcome = "expired" if end.dead_letter is None else "dead_lettered"
             self.record.add(Ended(self.now_ms, end.entry.seq, outcome, end.outcome.attempts))
+        for entry in done.batch.delivered:
+            self.record.add(Ended(self.now_ms, entry.seq, "delivered", entry.progress.attempts))
         for task in done.tasks:
             if not task.writes:
                 continue
