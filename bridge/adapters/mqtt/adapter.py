@@ -27,7 +27,13 @@ from bridge.adapters.mqtt.config import SCHEMES, MqttConfig, resolve
 from bridge.adapters.mqtt.connection import MqttConnection
 from bridge.adapters.mqtt.errors import refused
 from bridge.adapters.mqtt.inbox import Inbox, TopicSubscription
-from bridge.adapters.mqtt.packets.headers import CORRELATION_DATA, RESPONSE_TOPIC, PropertyWriter, message_properties
+from bridge.adapters.mqtt.packets.headers import (
+    CORRELATION_DATA,
+    RESPONSE_TOPIC,
+    Outgoing,
+    PropertyWriter,
+    message_properties,
+)
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.packets.outgoing import UnfinishedMessages
 from bridge.adapters.mqtt.packets.wire_format import FAILURE
@@ -85,6 +91,7 @@ class MqttAdapter(AdapterBase):
         self._version5 = self._config.version == "5"
         self._client_id = self._config.client_id or f"nemo-bridge-{uuid.uuid4().hex[:12]}"
         self._codec = Codec(self._config.codec)
+        self._outgoing = Outgoing()
         self._will = self._make_will()
         self._connection: MqttConnection | None = None
         # What one connection leaves unacknowledged is known to the next connection of the same session.
@@ -263,7 +270,7 @@ class MqttAdapter(AdapterBase):
     @staticmethod
     async def _sent(connection: MqttConnection, topic: str, payload: bytes, properties: PropertyWriter) -> None:
         sent: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        connection.send(topic, payload, 1, retain=False, properties=properties, promise=sent)
+        connection.send(topic, payload, 1, retain=False, properties=properties.encode(), promise=sent)
         await sent
 
     async def _open_reply_topic(self, connection: MqttConnection) -> None:
@@ -284,19 +291,18 @@ class MqttAdapter(AdapterBase):
         """
         if type(command) is not Publish:
             return super().begin(command, context, promise)
-        headers = context.joined(command.headers)
         connection = self._open_connection()
         topic, quality = command.topic, DEFAULT_QOS if command.qos is None else command.qos
-        check_topic(topic)
+        if topic not in self._outgoing.checked:
+            self._outgoing.check(topic)
         payload, content_type = self._codec.encode(command.message)
         properties = None
         if self._version5:
-            properties = message_properties(
-                headers, key=context.idempotency_key, content_type=content_type, payload=payload
-            )
-        elif headers.keys() - context.headers.keys():
+            properties = self._outgoing.properties(command.headers, context, content_type, payload)
+        elif command.headers and command.headers.keys() - context.headers.keys():
             raise NotSupportedError('MQTT 3.1.1 has no headers; version = "5" has')
-        self._check_limits(connection, quality, retain=command.retain)
+        if quality or command.retain:
+            self._check_limits(connection, quality, retain=command.retain)
         connection.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
         return None
 

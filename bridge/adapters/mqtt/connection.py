@@ -18,7 +18,6 @@ from paho.mqtt.properties import Properties
 
 from bridge.adapters.mqtt.errors import lost, refused, refused_connection
 from bridge.adapters.mqtt.packets import properties as names
-from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.message import IncomingMessage, decode
 from bridge.adapters.mqtt.packets.outgoing import OutgoingMessages, UnfinishedMessages
@@ -283,9 +282,9 @@ class MqttConnection:
     # --- calls
 
     def send(
-        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: PropertyWriter | None, promise: Promise
+        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: bytes | None, promise: Promise
     ) -> None:
-        """Publish a message.
+        """Publish a message; `properties` as for `OutgoingMessages.publish`.
 
         The promise gets `{}` when the broker has taken the message over, `{"receivers": 0}` where the broker found no
         subscriber; with QoS 0, when the message is in the operating system's hands. It fails with the error by which
@@ -295,7 +294,8 @@ class MqttConnection:
             NotConnectedError: There is no connection.
             InvalidError: The broker does not take so large a packet.
         """
-        self._check_open()
+        if self.error is not None:  # each message comes here, and a call that checks costs
+            self._check_open()
         self._outgoing.publish(topic, payload, qos, retain=retain, properties=properties, promise=promise)
 
     async def subscribe(self, topic: str, qos: int, subscription: int | None) -> int:

@@ -1,13 +1,14 @@
 """The properties of PUBLISH (MQTT 5, 3.3.2.3): event headers as user properties, content type, response topic."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from bridge.adapters._common.content import JSON, TEXT
 from bridge.adapters.mqtt.packets.message import IncomingMessage
 from bridge.adapters.mqtt.packets.wire_format import variable_integer, with_length
-from bridge.adapters.mqtt.topics import check_text
+from bridge.adapters.mqtt.topics import check_text, check_topic
 from bridge.core.errors import InvalidError
+from bridge.core.ports import Context
 
 _KEY: Final = "idempotency_key"
 #: Identifiers of properties (MQTT 5, 2.2.2.2).
@@ -16,6 +17,8 @@ _CONTENT_TYPE: Final = 0x03
 RESPONSE_TOPIC: Final = 0x08
 CORRELATION_DATA: Final = 0x09
 _USER_PROPERTY: Final = 0x26
+#: Topics and properties that are remembered; when more turn up, the memory starts anew.
+_REMEMBERED: Final = 1024
 
 
 class PropertyWriter:
@@ -71,6 +74,44 @@ def message_properties(
     if key is not None:
         properties.pair(_KEY, _value(_KEY, key))
     return properties
+
+
+class Outgoing:
+    """Topics and properties that were found good, so that the same ones are not checked for each message.
+
+    Attributes:
+        checked: Topics of `check`.
+    """
+
+    def __init__(self) -> None:
+        self.checked: set[str] = set()
+        self._properties: dict[tuple[Any, ...], bytes] = {}
+
+    def check(self, topic: str) -> None:
+        """See `check_topic`. Needless where the topic is in `checked`."""
+        check_topic(topic)
+        if len(self.checked) >= _REMEMBERED:
+            self.checked.clear()
+        self.checked.add(topic)
+
+    def properties(
+        self, headers: Mapping[str, str] | None, context: Context, content_type: str, payload: bytes
+    ) -> bytes:
+        """Encode what `message_properties` returns for a message with headers of its own and those of its context."""
+        key = context.idempotency_key
+        if headers or key is not None:
+            joined = context.joined(headers)
+            return message_properties(joined, key=key, content_type=content_type, payload=payload).encode()
+        known = (bool(payload), content_type, *context.headers.items())
+        properties = self._properties.get(known)
+        if properties is None:
+            properties = message_properties(
+                context.headers, key=None, content_type=content_type, payload=payload
+            ).encode()
+            if len(self._properties) >= _REMEMBERED:
+                self._properties.clear()
+            self._properties[known] = properties
+        return properties
 
 
 def _value(name: str, value: str) -> str:

@@ -9,15 +9,15 @@ _HIGHEST: Final = 65_535
 
 
 class Identifiers:
-    """Gives out packet identifiers that are not in use."""
+    """Gives out packet identifiers that are not in use.
+
+    Attributes:
+        used: Those in use.
+    """
 
     def __init__(self) -> None:
-        self._used: set[int] = set()
+        self.used: set[int] = set()
         self._last = 0
-
-    def __len__(self) -> int:
-        """Return how many are in use."""
-        return len(self._used)
 
     def take(self) -> int:
         """Return an identifier that is free, which is used until `release`.
@@ -25,9 +25,9 @@ class Identifiers:
         Raises:
             OverloadedError: All are in use.
         """
-        if len(self._used) >= _HIGHEST:
+        if len(self.used) >= _HIGHEST:
             raise OverloadedError("the broker owes an answer to 65535 packets, and MQTT has no more identifiers")
-        used, identifier = self._used, self._last % _HIGHEST + 1
+        used, identifier = self.used, self._last % _HIGHEST + 1
         while identifier in used:
             identifier = identifier % _HIGHEST + 1
         used.add(identifier)
@@ -36,8 +36,8 @@ class Identifiers:
 
     def reserve(self, identifiers: Iterable[int]) -> None:
         """Take identifiers that are in use at the broker already."""
-        self._used.update(identifiers)
+        self.used.update(identifiers)
 
     def release(self, identifier: int) -> None:
         """Make an identifier free again; nothing happens where it is."""
-        self._used.discard(identifier)
+        self.used.discard(identifier)

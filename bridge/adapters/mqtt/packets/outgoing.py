@@ -7,7 +7,6 @@ from typing import Final
 from paho.mqtt.packettypes import PacketTypes
 
 from bridge.adapters.mqtt.errors import refused
-from bridge.adapters.mqtt.packets.headers import PropertyWriter
 from bridge.adapters.mqtt.packets.identifiers import Identifiers
 from bridge.adapters.mqtt.packets.wire_format import (
     FAILURE,
@@ -120,13 +119,13 @@ class OutgoingMessages:
             self._write(acknowledgement(PUBREL, identifier))
 
     def publish(
-        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: PropertyWriter | None, promise: Promise
+        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: bytes | None, promise: Promise
     ) -> None:
         """Send a message, or keep it until there is room.
 
         The promise gets `{}` when the broker has taken the message over, `{"receivers": 0}` where the broker found no
         subscriber, or the error by which the broker refused it. The broker does not answer a message with QoS 0; see
-        `on_written`.
+        `on_written`. With MQTT 5 the message has the `properties` that `PropertyWriter.encode` returns.
 
         Raises:
             InvalidError: The packet is larger than the broker takes.
@@ -134,7 +133,7 @@ class OutgoingMessages:
         head = with_length(topic.encode())
         body = payload
         if self._version5:
-            body = (b"\x00" if properties is None else properties.encode()) + payload
+            body = (properties or b"\x00") + payload
         first = PUBLISH | qos << 1 | retain
         length = len(head) + len(body) + (2 if qos else 0)
         start = b"%c%b%b" % (first, variable_integer(length), head)
@@ -158,7 +157,7 @@ class OutgoingMessages:
 
     def _may_send(self) -> bool:
         """Return whether the broker, the packet identifiers and the socket have room for a message of QoS 1 or 2."""
-        return len(self._unanswered) < self._window and len(self._identifiers) < _MOST and self._has_room()
+        return len(self._unanswered) < self._window and len(self._identifiers.used) < _MOST and self._has_room()
 
     def _send(self, start: bytes, body: bytes, promise: Promise) -> None:
         identifier = self._identifiers.take()

@@ -143,7 +143,7 @@ async def test_an_identifier_is_not_used_again_before_it_is_answered() -> None:
         assert broker.connection._identifiers.take() != int.from_bytes(body[:2], "big")
         await broker.send(b"\x90\x04" + body[:2] + b"\x00\x01")
         await broker.turn()
-        assert int.from_bytes(body[:2], "big") not in broker.connection._identifiers._used
+        assert int.from_bytes(body[:2], "big") not in broker.connection._identifiers.used
 
 
 async def test_reading_stops_in_the_middle_of_what_has_come() -> None:

@@ -59,7 +59,7 @@ async def test_a_packet_reads_back(version5: bool, qos: int, size: int) -> None:
     sent = Sent(version5=version5)
     properties = PropertyWriter()
     properties.pair("hop", "1")
-    sent.publish(bytes(size), qos, retain=True, properties=properties)
+    sent.publish(bytes(size), qos, retain=True, properties=properties.encode())
     (packet,) = sent.packets
     start = next(n for n in range(1, 5) if packet[n] < 128) + 1
     assert packet[1:start] == variable_integer(len(packet) - start)
@@ -152,12 +152,12 @@ async def test_a_packet_larger_than_the_broker_takes(qos: int) -> None:
     properties = PropertyWriter()
     properties.pair("hop", "x" * 50)
     sizes = Sent()
-    sizes.publish(bytes(30), qos, properties=properties)
+    sizes.publish(bytes(30), qos, properties=properties.encode())
     (packet,) = sizes.packets
     sent = Sent(packet_size=len(packet))
-    sent.publish(bytes(30), qos, properties=properties)
+    sent.publish(bytes(30), qos, properties=properties.encode())
     with pytest.raises(InvalidError, match=f"{len(packet) + 1} bytes"):
-        sent.publish(bytes(31), qos, properties=properties)
+        sent.publish(bytes(31), qos, properties=properties.encode())
     assert len(sent.packets) == 1
 
 
@@ -213,13 +213,13 @@ async def test_the_size_of_a_packet_counts_everything() -> None:
     properties = PropertyWriter()
     properties.pair("idempotency_key", "k" * 120)
     sent = Sent()
-    sent.publish(b"x" * 1_800, properties=properties)
+    sent.publish(b"x" * 1_800, properties=properties.encode())
     size = len(sent.packets[0])
     assert size > 1_940
     exact = Sent(packet_size=size)
-    exact.publish(b"x" * 1_800, properties=properties)
+    exact.publish(b"x" * 1_800, properties=properties.encode())
     with pytest.raises(InvalidError, match=f"{size + 1} bytes with topic and headers; the broker takes {size}"):
-        exact.publish(b"x" * 1_801, properties=properties)
+        exact.publish(b"x" * 1_801, properties=properties.encode())
     assert len(exact.packets) == 1
 
 
