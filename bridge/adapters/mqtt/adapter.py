@@ -291,7 +291,9 @@ class MqttAdapter(AdapterBase):
         """
         if type(command) is not Publish:
             return super().begin(command, context, promise)
-        connection = self._open_connection()
+        connection = self._connection
+        if connection is None or connection.error is not None:
+            connection = self._open_connection()
         topic, quality = command.topic, DEFAULT_QOS if command.qos is None else command.qos
         if topic not in self._outgoing.checked:
             self._outgoing.check(topic)
@@ -301,18 +303,12 @@ class MqttAdapter(AdapterBase):
             properties = self._outgoing.properties(command.headers, context, content_type, payload)
         elif command.headers and command.headers.keys() - context.headers.keys():
             raise NotSupportedError('MQTT 3.1.1 has no headers; version = "5" has')
-        if quality or command.retain:
-            self._check_limits(connection, quality, retain=command.retain)
+        if quality > connection.limits.qos:
+            raise NotSupportedError(f"the broker has no QoS {quality}")
+        if command.retain and not connection.limits.retain:
+            raise NotSupportedError("the broker retains no messages")
         connection.send(topic, payload, quality, retain=command.retain, properties=properties, promise=promise)
         return None
-
-    @staticmethod
-    def _check_limits(connection: MqttConnection, qos: int, *, retain: bool) -> None:
-        """Refuse what the broker would end the connection for, by its CONNACK."""
-        if qos > connection.limits.qos:
-            raise NotSupportedError(f"the broker has no QoS {qos}")
-        if retain and not connection.limits.retain:
-            raise NotSupportedError("the broker retains no messages")
 
     async def subscribe(self, topic: str, deliver: Deliver, options: SubscriptionOptions = NO_OPTIONS) -> Subscription:
         """Subscribe, with QoS 1 by default; members of a `group` share the messages (MQTT 5).

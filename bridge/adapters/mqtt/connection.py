@@ -407,7 +407,7 @@ class MqttConnection:
                 self._loop.remove_writer(self._transport.fileno())
             else:
                 self._loop.add_writer(self._transport.fileno(), self._flush)
-        if self._transport.is_empty:
+        if self._drained is not None and self._transport.is_empty:
             self._set_drained()
 
     def _on_readable(self) -> None:
