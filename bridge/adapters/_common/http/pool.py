@@ -188,15 +188,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     def _freed(self, connection: HttpConnection) -> None:
         if not connection.closing:
-            self._keep(connection)
+            now = connection.idle_since = self._clock.monotonic()
+            self._idle.append(connection)
+            # The ones at the front have been idle for longest.
+            while self._idle[0].idle_since < now - KEEP_IDLE:
+                self._idle.popleft().close()
         self._slots.give()
-
-    def _keep(self, connection: HttpConnection) -> None:
-        now = connection.idle_since = self._clock.monotonic()
-        self._idle.append(connection)
-        # The ones at the front have been idle for longest.
-        while self._idle[0].idle_since < now - KEEP_IDLE:
-            self._idle.popleft().close()
 
     def _gone(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
