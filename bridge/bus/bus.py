@@ -127,7 +127,7 @@ class Bus:
         self._seq = 0
         self._loopback = Loopback(source)
         self._confirmations = Confirmations(
-            clock, can_return=self._can_return, when_written=self._transport.when_written
+            clock, can_return=self._can_return, when_written=self._transport.when_written, hurry=self.hurry
         )
         self._taken: set[str] = set()
         self._watcher: Callable[[bytes, bytes], None] | None = None

@@ -33,7 +33,12 @@ class Confirmations:
     """Follows messages from when they are sent until they have left for those who listen."""
 
     def __init__(
-        self, clock: Clock, *, can_return: Callable[[], bool], when_written: Callable[[Callable[[], None]], None]
+        self,
+        clock: Clock,
+        *,
+        can_return: Callable[[], bool],
+        when_written: Callable[[Callable[[], None]], None],
+        hurry: Callable[[], None] = lambda: None,
     ) -> None:
         """Follow nothing yet.
 
@@ -41,10 +46,12 @@ class Confirmations:
             clock: For the moments that are waited.
             can_return: Returns whether all that was sent is with a broker that is connected.
             when_written: Calls a function once what the broker has forwarded until now is out of this process.
+            hurry: Called where so many have not returned that a remote may send no more before they are acknowledged.
         """
         self._clock = clock
         self._can_return = can_return
         self._when_written = when_written
+        self._hurry = hurry
         # Sent and not returned, in order: a broker keeps it. The set is for the search, which is needed only where
         # others publish, too: it has all but the last `_unindexed` ones.
         self._sent: deque[tuple[bytes, bytes]] = deque()
@@ -80,6 +87,8 @@ class Confirmations:
                 self._never.set(_NEVER, self._give_up)
         self._sent.append((frame, body))
         self._unindexed += 1
+        if len(self._sent) == _MANY:
+            self._hurry()
 
     def came(self, frame: bytes, body: bytes) -> None:
         """Note a message that the broker has sent to us, whoever sent it first."""

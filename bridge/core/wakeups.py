@@ -16,8 +16,8 @@ _SOON: Final = 0.0015
 _TOGETHER: Final = 3
 # One reading that is not soon enough, or has too few, takes back so many.
 _BACK: Final = 4
-# From so many messages a reading on, there is little to be saved.
-_MANY: Final = 64
+#: From so many messages a reading on, there is little to be saved.
+MANY: Final = 64
 
 
 class Frequency:
@@ -31,11 +31,17 @@ class Frequency:
         in_intervals: Whether the next reading is to be after an interval.
     """
 
-    __slots__ = ("_awaited", "_often", "_read_at", "in_intervals")
+    __slots__ = ("_awaited", "_many", "_often", "_read_at", "in_intervals")
 
-    def __init__(self) -> None:
-        """Create it for a source that is read at once."""
+    def __init__(self, many: int = MANY) -> None:
+        """Create it for a source that is read at once.
+
+        Args:
+            many: After a reading of more messages than this, the next ones are read at once; few for a source that
+                sends no more until these are acknowledged.
+        """
         self.in_intervals = False
+        self._many = many
         self._often = 0
         self._read_at = 0.0
         self._awaited = False
@@ -51,7 +57,7 @@ class Frequency:
             count: How many messages it found.
             now: When it ended, in seconds.
         """
-        if self._awaited or count > _MANY:
+        if self._awaited or count > self._many:
             self._awaited = False
             self._often = 0
         elif count >= _TOGETHER if self.in_intervals else now - self._read_at < _SOON:
@@ -66,10 +72,15 @@ class Frequency:
 class Wakeups:
     """Watches a source of messages, or has it read every `INTERVAL`, by the frequency of its messages."""
 
-    __slots__ = ("_frequency", "_ignore", "_loop", "_read", "_timer", "_watch")
+    __slots__ = ("_frequency", "_ignore", "_loop", "_many", "_read", "_timer", "_watch")
 
     def __init__(
-        self, *, ignore: Callable[[], object], read: Callable[[], object], watch: Callable[[], object]
+        self,
+        *,
+        ignore: Callable[[], object],
+        read: Callable[[], object],
+        watch: Callable[[], object],
+        many: int = MANY,
     ) -> None:
         """Create it for a source that is watched: whenever there is something to read, it is read.
 
@@ -77,20 +88,25 @@ class Wakeups:
             ignore: Ends that.
             read: Called after each interval; it is to read, or to let it be read, and `has_read` to be called then.
             watch: Begins that again.
+            many: See `Frequency`.
         """
         self._ignore = ignore
         self._read = read
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._frequency = Frequency()
+        self._many = many
+        self._frequency = Frequency(many)
 
     def hurry(self) -> None:
         """Note that somebody waits for what comes of a message that is being read."""
         self._frequency.hurry()
 
     def has_read(self, count: int) -> None:
-        """Note a reading that has left nothing, and how many messages it found; wait for more."""
+        """Note a reading that has left nothing, and how many messages it found; wait for more.
+
+        After `hurry` it may be called with 0 outside of a reading.
+        """
         if self._timer is not None:
             self._timer.cancel()  # where it was read before its time
         if self._frequency.has_read(count, time.monotonic()):
@@ -104,7 +120,7 @@ class Wakeups:
     def close(self) -> bool:
         """Forget all; return whether the source is watched now."""
         timer, self._timer = self._timer, None
-        self._frequency = Frequency()
+        self._frequency = Frequency(self._many)
         if timer is not None:
             timer.cancel()
         return timer is None

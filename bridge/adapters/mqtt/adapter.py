@@ -378,6 +378,7 @@ class MqttAdapter(AdapterBase):
         if self._connection is None or self._has_bug:
             return  # the session ends: the broker keeps what is not acknowledged
         if message.topic == self._reply_topic:
+            self._connection.hurry()
             self._acks.came(message)
             self._requests.on_answer(message)
             self._acks.settle(message)

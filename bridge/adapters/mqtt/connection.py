@@ -53,6 +53,7 @@ from bridge.core.errors import (
 )
 from bridge.core.ports import Clock, Promise
 from bridge.core.timer import Timer
+from bridge.core.wakeups import Wakeups
 
 #: Names of the libraries that are not public, and why there is no other way.
 PRIVATE_NAMES: Final = {
@@ -64,6 +65,8 @@ _ANSWERS_TO_PUBLISH: Final = frozenset({PUBACK, PUBREC, PUBCOMP})
 _ANSWERS_TO_CALLS: Final = frozenset({SUBACK, UNSUBACK})
 #: Neither a granted quality of service nor a refusal.
 _NO_CODE: Final = 3
+#: After a reading of more messages the next ones are read at once: many a broker has no more than twenty on the way.
+_MANY: Final = 15
 #: DISCONNECT with the reason code of a protocol error (MQTT 5, 4.13.2); the broker publishes the will.
 _PROTOCOL_ERROR: Final = b"%c\x01\x82" % DISCONNECT
 
@@ -184,6 +187,8 @@ class MqttConnection:
         self._flush_is_due = False
         self._waits_to_write = False
         self._paused = False
+        self._wakeups = Wakeups(ignore=self._ignore, read=self._on_readable, watch=self._watch, many=_MANY)
+        self._messages = 0  # of the reading that goes on, or was the last one
         self._closing = False
         self._drained: asyncio.Future[None] | None = None
         self._timer = Timer(clock)
@@ -211,7 +216,7 @@ class MqttConnection:
         paho.on_socket_register_write = paho.on_socket_unregister_write = None
         paho.disable_logger()
         paho.connect("broker", keepalive=self._keep_alive, **more)
-        self._loop.add_reader(self._transport.fileno(), self._on_readable)
+        self._watch()
         await self._accepted
 
     async def drain(self) -> None:
@@ -258,7 +263,8 @@ class MqttConnection:
             _set(ping)
         descriptor = self._transport.fileno()
         if descriptor >= 0:
-            self._loop.remove_reader(descriptor)
+            self._wakeups.close()
+            self._ignore()
             self._loop.remove_writer(descriptor)
             self._transport.close()
         if not self._accepted.done():
@@ -368,16 +374,27 @@ class MqttConnection:
         """Read nothing until `resume`, answers of the broker included: only for a moment, so that a flood waits."""
         if not self._paused and self._transport.is_open:
             self._paused = True
-            self._loop.remove_reader(self._transport.fileno())
+            self._wakeups.close()
+            self._ignore()
 
     def resume(self) -> None:
         """Read again after `pause`."""
         if self._paused and self._transport.is_open:
             self._paused = False
-            self._loop.add_reader(self._transport.fileno(), self._on_readable)
+            self._watch()
             self._loop.call_soon(self._go_on)
 
+    def hurry(self) -> None:
+        """Read at once from now on: somebody waits for what has come."""
+        self._wakeups.hurry()
+
     # --- the socket
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._transport.fileno(), self._on_readable)
+
+    def _ignore(self) -> None:
+        self._loop.remove_reader(self._transport.fileno())
 
     def _write(self, data: bytes) -> None:
         """Write at the end of this turn of the loop, together with all else that is written in it."""
@@ -418,11 +435,13 @@ class MqttConnection:
         except OSError:
             data = b""
         if data is None:
-            return
-        if data:
+            self._wakeups.has_read(0)
+        elif data:
             self.last_heard = self._clock.monotonic()
             self._reader.feed(data)
+            self._messages = 0
             self._go_on()
+            self._wakeups.has_read(self._messages)
         else:
             self._end(lost(self._transport.failure, None, self._guess()))
 
@@ -447,9 +466,13 @@ class MqttConnection:
         kind = first & KIND
         if self.error is not None:
             self._begin(kind, body)
-        elif kind == PUBLISH:
+            return
+        if kind == PUBLISH:
+            self._messages += 1
             self._on_message(decode(first, body, version5=self._version5))
-        elif kind == PINGRESP:
+            return
+        self._wakeups.hurry()  # somebody waits for an answer
+        if kind == PINGRESP:
             if self._pings:
                 _set(self._pings.popleft())
         elif kind == DISCONNECT and self._version5:

@@ -253,7 +253,8 @@ class NatsAdapter(AdapterBase):
         def ended(error: BridgeError) -> None:
             self._setup.on_subscription_ended(subscription, error)
 
-        subscription = Subscription(topic, await self._live.subscribe(topic, arrived, options.group or "", ended))
+        handle = await self._live.subscribe(topic, arrived, options.group or "", ended, can_wait=True)
+        subscription = Subscription(topic, handle)
         return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:

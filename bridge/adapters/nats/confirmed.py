@@ -40,6 +40,7 @@ class Confirmed:
             self._asked.append(self._written)
             self._written = []
             self._pending.append(PING)
+            self._transport.expect()
         self._transport.flush()
 
     def pong(self) -> None:

@@ -181,12 +181,21 @@ class NatsConnection:
     def _receive(self, operation: Operation) -> None:
         if type(operation) is NatsMessage:
             subscription = self._subscriptions.get(operation.sid)
-            if subscription is not None:
-                self._deliver(subscription, operation)
-            elif not 0 < operation.sid <= self._last_sid:  # else it was given up a moment ago
-                words = "the server has sent a message for a subscription that there never was"
-                self._setup.on_dropped(ProtocolError(words), operation.subject)
-        elif operation is Signal.PONG:
+            if subscription is None:
+                self._receive_for_nobody(operation)
+                return
+            if not subscription.can_wait:
+                self._transport.hurry()
+            try:
+                subscription.put(operation)
+            except NotConnectedError:
+                pass  # it ends just now, and with it what was to be done for the message
+            except Exception as error:  # noqa: BLE001 - a bug of ours: it is raised in the task that somebody awaits
+                with contextlib.suppress(NotConnectedError):
+                    self.start(_raise(error))
+            return
+        self._transport.hurry()
+        if operation is Signal.PONG:
             self._confirmed.pong()
         elif operation is Signal.PING:
             self._transport.write(PONG)
@@ -195,14 +204,10 @@ class NatsConnection:
         elif isinstance(operation, ServerError):
             self._refuse(operation.text)
 
-    def _deliver(self, subscription: NatsSubscription, message: NatsMessage) -> None:
-        try:
-            subscription.put(message)
-        except NotConnectedError:
-            pass  # it ends just now, and with it what was to be done for the message
-        except Exception as error:  # noqa: BLE001 - a bug of ours: it is raised in the task that somebody awaits
-            with contextlib.suppress(NotConnectedError):
-                self.start(_raise(error))
+    def _receive_for_nobody(self, message: NatsMessage) -> None:
+        if not 0 < message.sid <= self._last_sid:  # else it was given up a moment ago
+            words = "the server has sent a message for a subscription that there never was"
+            self._setup.on_dropped(ProtocolError(words), message.subject)
 
     def _learn(self, info: Info) -> None:
         self._info = info
@@ -402,6 +407,7 @@ class NatsConnection:
             self._replies[token] = future
             try:
                 self.post(subject, payload, headers, f"{self._inbox}.{token}")
+                self._transport.expect()
                 answer: NatsMessage = await future
             finally:
                 del self._replies[token]
@@ -447,6 +453,8 @@ class NatsConnection:
         on_message: OnMessage,
         group: str = "",
         on_ended: Callable[[BridgeError], None] = lambda _: None,
+        *,
+        can_wait: bool = False,
     ) -> NatsSubscription:
         """Subscribe; returns when the server has confirmed.
 
@@ -455,6 +463,7 @@ class NatsConnection:
             on_message: Gets each message; see `OnMessage`.
             group: The queue group, if any.
             on_ended: Called if the server ends it after this has returned, while the connection goes on.
+            can_wait: Whether its messages may be read together, some milliseconds later, where they come often.
 
         Raises:
             NotConnectedError: There is no connection (any more).
@@ -471,6 +480,7 @@ class NatsConnection:
             start=self.start,
             on_ended=on_ended,
             on_dropped=self._setup.on_dropped,
+            can_wait=can_wait,
         )
         self._subscriptions[subscription.sid] = subscription
         self._transport.write(subscribe_line(subscription.sid, subject, group))

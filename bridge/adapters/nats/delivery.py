@@ -35,6 +35,7 @@ class NatsSubscription:
         sid: The number by which the server knows it.
         subject: What it subscribes to.
         group: Its queue group; empty for none.
+        can_wait: Whether its messages may be read together, some milliseconds later: nobody waits for them.
         is_confirmed: Whether the server has confirmed it.
         error: Why the server has ended it; None while it goes on.
     """
@@ -49,6 +50,7 @@ class NatsSubscription:
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         on_ended: Callable[[BridgeError], None],
         on_dropped: Callable[[BridgeError, str], None],
+        can_wait: bool = False,
     ) -> None:
         """Nothing has come yet.
 
@@ -60,10 +62,12 @@ class NatsSubscription:
             start: Runs what is to be awaited, for as long as the connection lives.
             on_ended: Called when the server ends it after it was confirmed.
             on_dropped: Called for each message that is dropped, with the reason and the message's subject.
+            can_wait: Whether its messages may be read together.
         """
         self.sid = sid
         self.subject = subject
         self.group = group
+        self.can_wait = can_wait
         self.is_confirmed = False
         self.error: BridgeError | None = None
         self._on_message = on_message

@@ -9,12 +9,12 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from bridge.adapters._common.content import Codec
+from bridge.adapters._common.delivered import Delivered
 from bridge.adapters.nats.api import (
     ACK,
     ACK_SUBJECT,
@@ -83,10 +83,9 @@ class Consumption:
         prefetch: How many messages may be here and not on the bus, or with `hold` not acknowledged.
         in_progress: Reply subjects of messages that are here and not acknowledged. The server is told now and then that
             they are in progress, so that it does not deliver them again.
+        delivered: Ids and reply subjects of those that were delivered and are not acknowledged yet.
         unanswered: Messages that the application has to acknowledge: id → reply subject, and the time on the clock
             until which it has to.
-        delivered: Ids and reply subjects of those that were delivered in this turn.
-        unconfirmed: How many were delivered and are not on the bus yet.
         answered: Set when the application has acknowledged one, or one is on the bus.
         tasks: What delivers the messages, and what tells the server of those in progress.
     """
@@ -99,16 +98,15 @@ class Consumption:
     hold: Hold | None
     prefetch: int
     in_progress: dict[str, None]
+    delivered: Delivered[tuple[str, str]]
     unanswered: dict[str, tuple[str, float]] = field(default_factory=dict)
-    delivered: list[tuple[str, str]] = field(default_factory=list)
-    unconfirmed: int = 0
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: tuple[asyncio.Task[None], ...] = ()
 
     @property
     def room(self) -> int:
         """How many messages may come now."""
-        return min(_BATCH, self.prefetch - len(self.unanswered), _MOST_UNCONFIRMED - self.unconfirmed)
+        return min(_BATCH, self.prefetch - len(self.unanswered), _MOST_UNCONFIRMED - self.delivered.count)
 
 
 class Queues:
@@ -455,6 +453,7 @@ class Queues:
             hold,
             options.prefetch if hold is None else hold.limit,
             in_progress,
+            Delivered(self._setup.when_on_bus, lambda delivered: self._confirm(consumption, delivered)),
         )
         try:
             first = await self._pull(consumption)
@@ -486,7 +485,7 @@ class Queues:
         listens to any more.
         """
         await self._stop(consumption)
-        if consumption.unconfirmed:
+        if consumption.delivered.count:
             await self._setup.on_bus()
         await self._connection.flushed()
 
@@ -499,7 +498,7 @@ class Queues:
             async with self._clock.timeout(_LAST_ACKNOWLEDGEMENTS):
                 for consumption in running:
                     await self._stop(consumption)
-                if any(consumption.unconfirmed for consumption in running):
+                if any(consumption.delivered.count for consumption in running):
                     await self._setup.on_bus()
                 await self._connection.flushed()
 
@@ -578,19 +577,10 @@ class Queues:
             consumption.in_progress.pop(before, None)
             consumption.unanswered[message_id] = (message.reply, until)
         else:
-            consumption.unconfirmed += 1
-            if not consumption.delivered:
-                asyncio.get_running_loop().call_soon(self._ask_bus, consumption)
-            consumption.delivered.append((message_id, message.reply))
-
-    def _ask_bus(self, consumption: Consumption) -> None:
-        """Wait for all messages of this turn together."""
-        delivered, consumption.delivered = consumption.delivered, []
-        self._setup.when_on_bus(partial(self._confirm, consumption, delivered))
+            consumption.delivered.add((message_id, message.reply))
 
     def _confirm(self, consumption: Consumption, delivered: list[tuple[str, str]]) -> None:
         """Acknowledge messages whose events are on the bus, unless that was done, or the stream was made again."""
-        consumption.unconfirmed -= len(delivered)
         consumption.answered.set()
         for message_id, reply in delivered:
             consumption.in_progress.pop(reply, None)

@@ -14,6 +14,7 @@ from bridge.adapters.nats.protocol import PONG, Info, MalformedError, Operation,
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import NotConnectedError
 from bridge.core.ports import Clock
+from bridge.core.wakeups import Wakeups
 
 #: Seconds for one step of opening (TCP, greeting, TLS), so that a dead server leaves time for the next address.
 STEP: Final = 5
@@ -60,6 +61,8 @@ class Transport(asyncio.Protocol):
         self._awaits_tls = self._is_open = self._is_ended = False
         self._wants_tls = self._is_refused = False
         self._reason: Exception | None = None
+        self._in_intervals = False
+        self._wakeups = Wakeups(ignore=self._ignore, read=self._let_read, watch=self._watch)
         self.last_heard: float | None = None
 
     # --- opening
@@ -124,6 +127,29 @@ class Transport(asyncio.Protocol):
         self._is_open = True
         self.flush()
 
+    # --- when it is read
+
+    def hurry(self) -> None:
+        """Read the next bytes at once: somebody waits for what comes in this reading, and may wait for more."""
+        self._wakeups.hurry()
+
+    def expect(self) -> None:
+        """Read at once from now on: somebody waits for an answer to what was written."""
+        if self._in_intervals:
+            self._wakeups.hurry()
+            self._wakeups.has_read(0)
+
+    def _ignore(self) -> None:
+        self._in_intervals = True
+
+    def _let_read(self) -> None:
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.resume_reading()
+
+    def _watch(self) -> None:
+        self._in_intervals = False
+        self._let_read()
+
     # --- writing
 
     def write(self, data: bytes) -> None:
@@ -145,6 +171,7 @@ class Transport(asyncio.Protocol):
     def abort(self) -> None:
         """End at once, without waiting for what was not written; idempotent. `on_end` is not told any more."""
         self._is_ended = True
+        self._wakeups.close()
         self._greeted.set()
         if self._socket is not None:
             self._socket.abort()
@@ -163,6 +190,7 @@ class Transport(asyncio.Protocol):
         if data == PONG and self._is_open and self._parser.is_empty:  # most answers to what is published come like this
             self._on_operation(Signal.PONG)
             return
+        messages = 0
         try:
             for operation in self._parser.feed(data):
                 if self._info is None:
@@ -170,6 +198,7 @@ class Transport(asyncio.Protocol):
                 elif self._awaits_tls and not isinstance(operation, ServerError):
                     self._end(MalformedError(_PLAINTEXT))
                 else:
+                    messages += 1
                     self._on_operation(operation)
                 if self._is_ended:
                     return
@@ -177,6 +206,10 @@ class Transport(asyncio.Protocol):
             self._end(error)
         if self._awaits_tls and not self._parser.is_empty:
             self._end(MalformedError(_PLAINTEXT))
+        if self._is_open:
+            self._wakeups.has_read(messages)
+            if self._in_intervals and self._socket is not None and not self._socket.is_closing():
+                self._socket.pause_reading()
 
     def _greet(self, operation: Operation) -> None:
         if isinstance(operation, ServerError):
@@ -203,6 +236,7 @@ class Transport(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         if not self._is_ended:
             self._is_ended = True
+            self._wakeups.close()
             self._reason = error
             self._greeted.set()
             self._on_end(error)

@@ -96,6 +96,27 @@ async def test_wildcards_groups_and_headers() -> None:
     assert (len(shared), set(shared)) == (40, {1, 2})
 
 
+async def test_messages_that_come_often() -> None:
+    """They are read together, and an answer in between is read at once."""
+    got: list[Any] = []
+
+    async def deliver(message: Inbound) -> None:
+        got.append(message.message)
+
+    with nats_server() as server:
+        async with nats_responder(server.port), _session(server.port) as adapter, nats_client(server.port) as client:
+            await adapter.subscribe("a", deliver)
+            for number in range(100):
+                await client.publish("a", b"%d" % number)
+                await client.flush()
+                while len(got) <= number:  # noqa: ASYNC110 - so that they come often
+                    await asyncio.sleep(0)
+            assert await adapter.request("echo", 5) == 5
+            await adapter.publish("a", "last")
+            await until(lambda: len(got) == 101, "the last message")
+    assert got == [*range(100), "last"]
+
+
 @pytest.mark.parametrize("value", ["text", "5", "null", 5, [1], {"a": None}])
 async def test_values_arrive_as_they_went(value: Any) -> None:
     """The content's type tells text from JSON."""

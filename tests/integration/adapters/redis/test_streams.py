@@ -97,6 +97,22 @@ async def test_consuming_acknowledges_in_batches_after_delivery():
             assert inbox.messages[-1] == "later"
 
 
+async def test_entries_that_come_often():
+    """They are read together, in order, and the stream can be left in the middle of it."""
+    with redis_server() as server:
+        async with redis_session(server) as session:
+            inbox = Inbox()
+            subscription = await session.consume("queue", inbox)
+            for n in range(100):
+                await session.enqueue("queue", n)
+                while len(inbox.got) <= n:  # noqa: ASYNC110 - so that they come often
+                    await asyncio.sleep(0)
+            await session.unsubscribe(subscription)
+            assert inbox.messages == list(range(100))
+            with server.client() as client:
+                assert pending(client, "queue") == 0
+
+
 async def test_what_a_killed_session_left_comes_again():
     """Under the same name at once, counted; what was acknowledged does not."""
     with redis_server() as server:

@@ -161,6 +161,27 @@ async def test_reading_stops_in_the_middle_of_what_has_come() -> None:
         assert [message.payload for message in broker.messages] == [b"%d" % number for number in range(7)]
 
 
+async def test_messages_that_come_often() -> None:
+    """They are read together; an answer, a pause and the end of the connection find their way all the same."""
+    async with connected() as broker:
+
+        async def come(*numbers: int) -> None:
+            for number in numbers:
+                await broker.send(b"\x30\x05\x00\x01t\x00%c" % number)
+                while len(broker.messages) <= number:  # noqa: ASYNC110 - so that they come often
+                    await asyncio.sleep(0)
+
+        await come(*range(40))
+        await broker.turn()
+        await come(*range(40, 80))
+        broker.connection.pause()
+        broker.connection.resume()
+        await come(*range(80, 120))
+        assert [message.payload for message in broker.messages] == [b"%c" % number for number in range(120)]
+        broker.close()
+        await until(lambda: broker.connection.error)
+
+
 async def test_quality_two_is_confirmed_step_by_step() -> None:
     """PUBREC only by `acknowledge`, PUBCOMP as soon as the broker releases the identifier."""
     async with connected() as broker:

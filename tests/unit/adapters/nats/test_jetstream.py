@@ -456,6 +456,7 @@ async def test_what_is_not_on_the_bus_yet_is_not_acknowledged() -> None:
     assert room.server.posts == [(message.reply, b"+WPI") for message in messages]
     room.server.posts.clear()
     bus.confirm()
+    await room.clock.settle()
     assert room.server.posts == [(message.reply, b"+ACK") for message in messages]
     room.server.posts.clear()
     await room.clock.advance(60.0)
@@ -487,6 +488,7 @@ async def test_made_again_before_it_is_on_the_bus() -> None:
     room.server.arrived(numbered(7, timestamp=18))
     await room.clock.settle()
     bus.confirm()
+    await room.clock.settle()
     assert room.server.posts == [(numbered(7, timestamp=18).reply, b"+ACK")]
     await room.server.stop()
 
