@@ -25,18 +25,21 @@ class Loopback:
         """`source` is the `source` of our events."""
         self._prefix = Codec.own_prefix(source)
         self._last = b""
-        self._came = asyncio.Event()
+        self._came: asyncio.Event | None = None  # set while somebody waits
 
     def is_own(self, body: bytes) -> bool:
         """Tell whether the second frame of a message is an own event; remember the last one."""
         if not body.startswith(self._prefix):
             return False
         self._last = body
-        self._came.set()
+        if self._came is not None:
+            self._came.set()
         return True
 
     async def wait_for(self, event_id: int) -> None:
         """Wait until the own event with this id, or a later one, has come back."""
+        self._came = asyncio.Event()
         while _number(self._last) < event_id:
             self._came.clear()
             await self._came.wait()
+        self._came = None

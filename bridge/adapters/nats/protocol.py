@@ -22,6 +22,8 @@ PONG: Final = b"PONG\r\n"
 _MAX_LINE: Final = 65_536
 #: Bytes of a message at most, so that a server gone mad does not fill the memory. nats-server itself warns above 8 MB.
 _MAX_MESSAGE: Final = 256 << 20
+#: Digits of a number in the line of a message at most.
+_MOST_DIGITS: Final = 10
 _SPACES: Final = re.compile(rb"[ \t]+")
 #: White space in headers: that of ASCII alone.
 _WHITE: Final = " \t\r\n\v\f"
@@ -152,8 +154,7 @@ class Parser:
                 break
             line, start = data[position:line_end], line_end + 2
             if line.startswith((b"MSG ", b"HMSG ")):
-                fields = _fields(line)
-                size = _number(fields[-1])
+                fields, sid, size = _fields(line)
                 if size > _MAX_MESSAGE:
                     raise MalformedError(f"a message of {size} bytes")
                 stop = start + size
@@ -163,7 +164,7 @@ class Parser:
                 if data[stop : stop + 2] != b"\r\n":
                     raise MalformedError("a message without its end")
                 position = stop + 2
-                yield _message(fields, data, start, stop)
+                yield _message(fields, sid, data, start, stop)
             else:
                 position = start
                 yield _other(line)
@@ -171,7 +172,8 @@ class Parser:
             rest += data[position:] if position else data
 
 
-def _fields(line: bytes) -> list[bytes]:
+def _fields(line: bytes) -> tuple[list[bytes], int, int]:
+    """Return the fields of a message's line, the number of its subscription, and how many bytes follow."""
     fields = line.split(b" ")
     if b"" in fields or b"\t" in line:  # the protocol allows more than one space, and tabs
         fields = _SPACES.split(line.strip(b" \t"))
@@ -179,17 +181,14 @@ def _fields(line: bytes) -> list[bytes]:
     with_headers = fields[0] == b"HMSG"
     if not 4 + with_headers <= len(fields) <= 5 + with_headers:
         raise MalformedError("a message whose line cannot be read")
-    return fields
-
-
-def _number(field: bytes) -> int:
-    if not field.isdigit() or len(field) > 10:
+    sid, size = fields[2], fields[-1]
+    if not (sid.isdigit() and size.isdigit()) or len(sid) > _MOST_DIGITS or len(size) > _MOST_DIGITS:
         raise MalformedError("a message whose line cannot be read")
-    return int(field)
+    return fields, int(sid), int(size)
 
 
-def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> NatsMessage:
-    subject, sid, reply = fields[1], _number(fields[2]), b""
+def _message(fields: list[bytes], sid: int, data: bytes, start: int, stop: int) -> NatsMessage:
+    subject, reply = fields[1], b""
     headers, flaw, status = None, "", ""
     if len(fields[0]) == 3:
         if len(fields) == 5:
@@ -197,7 +196,10 @@ def _message(fields: list[bytes], data: bytes, start: int, stop: int) -> NatsMes
     else:
         if len(fields) == 6:
             reply = fields[3]
-        size = _number(fields[-2])
+        digits = fields[-2]
+        if not digits.isdigit() or len(digits) > _MOST_DIGITS:
+            raise MalformedError("a message whose line cannot be read")
+        size = int(digits)
         if start + size > stop:
             raise MalformedError("headers that are longer than their message")
         if size:
