@@ -7,8 +7,8 @@ handled from there, in order, until it is empty.
 
 No wake-up is lost. libzmq makes the socket's descriptor readable when another thread queues a command for the socket
 ("there is something to read"), and it stays readable until a call on the socket takes the command. Of the calls made
-here only `connect`, `recv` and `getsockopt(EVENTS)` do that; `setsockopt`, and so `subscribe`, does not, and `send`,
-which does, is not called. After `connect` a read is scheduled. Every read either goes on until `recv` or `EVENTS` tell
+here only `connect`, `recv` and `zmq_poll` do that; `setsockopt`, and so `subscribe`, does not, and `send`,
+which does, is not called. After `connect` a read is scheduled. Every read either goes on until `recv` or `zmq_poll` tell
 that there is nothing, which they do only after they have taken all commands, or schedules the next read.
 
 Where messages come often, each by itself, and nobody waits for what comes of them, the descriptor is not watched: the
@@ -46,8 +46,6 @@ _TAKE_SHARE: Final = 2
 #: Bytes of a message beyond which it is heavy, and goes through the backlog.
 LIGHT: Final = 1024
 _NOBLOCK: Final = int(zmq.NOBLOCK)
-_EVENTS: Final = int(zmq.EVENTS)
-_POLLIN: Final = int(zmq.POLLIN)
 # After so many messages it is asked whether there is more. From then on `recv` raises in the end, which costs three
 # times as much as to ask once.
 _ASK: Final = 2
@@ -96,6 +94,7 @@ class Receiver:
         self._on_large = on_large
         self._curve = curve
         self._socket: zmq.Socket[bytes] | None = None
+        self._polled: list[tuple[zmq.Socket[bytes], int]] = []
         self._skipping = False
         self._backlog = Backlog()
         self._light = min(LIGHT, max_message)
@@ -116,6 +115,7 @@ class Receiver:
         for prefix in self._subscriptions:
             socket.subscribe(prefix)
         self._socket = socket
+        self._polled = [(socket, int(zmq.POLLIN))]
         self._skipping = False
         if self.connection is not None:
             self.connection.start(socket)
@@ -202,7 +202,7 @@ class Receiver:
                 if self._socket is not socket:
                     return
                 if count <= _ASK:
-                    if not int(socket.get(_EVENTS)) & _POLLIN:
+                    if not zmq.zmq_poll(self._polled, 0):
                         self._wakeups.has_read(count)
                         return
                 elif count % _CHECK_EVERY == 0 and time.monotonic() > until:

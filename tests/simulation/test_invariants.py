@@ -20,9 +20,9 @@ from bridge.core.model import Outcome
 from bridge.core.ports import AckDecision
 from bridge.core.responder import Responder
 from bridge.gateway import IntegrationGateway
-from bridge.outbox import Outbox, dead_letters
+from bridge.outbox import Outbox, dead_letters, delivery_queue
 from bridge.outbox.delivery_queue import DeliveryQueue
-from bridge.outbox.entry import Entry, Progress
+from bridge.outbox.entry import Progress
 from bridge.outbox.store import LetterCount
 from bridge.resilience.accounting import Accounting
 from bridge.resilience.circuit import CircuitBreaker
@@ -113,7 +113,9 @@ def _said_to_be_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     done = DeliveryQueue._done
     delivered = Outcome(attempts=1)
     monkeypatch.setattr(
-        DeliveryQueue, "_done", lambda self, entry, ended, _, sums: done(self, entry, ended, delivered, sums)
+        DeliveryQueue,
+        "_done",
+        lambda self, entry, connection, ended, _: done(self, entry, connection, ended, delivered),
     )
 
 
@@ -132,7 +134,7 @@ def _two_responses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Entry, "key", property(lambda _: None))
+    monkeypatch.setattr(delivery_queue, "_key_of", lambda entry: entry.seq)
 
 
 def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
