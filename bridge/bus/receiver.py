@@ -7,9 +7,9 @@ handled from there, in order, until it is empty.
 
 No wake-up is lost. libzmq makes the socket's descriptor readable when another thread queues a command for the socket
 ("there is something to read"), and it stays readable until a call on the socket takes the command. Of the calls made
-here only `connect`, `recv` and `zmq_poll` do that; `setsockopt`, and so `subscribe`, does not, and `send`,
-which does, is not called. After `connect` a read is scheduled. Every read either goes on until `recv` or `zmq_poll` tell
-that there is nothing, which they do only after they have taken all commands, or schedules the next read.
+here only `connect`, `recv` and `zmq_poll` do that; `setsockopt`, and so `subscribe`, does not, and `send`, which does,
+is not called. After `connect` a read is scheduled. Every read either goes on until `recv` or `zmq_poll` finds nothing,
+which they tell only after they have taken all commands, or schedules the next read.
 
 Where messages come often, each by itself, and nobody waits for what comes of them, the descriptor is not watched: the
 socket is read every four milliseconds (`core/wakeups.py`). While nobody reads, the broker's thread need not signal each

@@ -20,9 +20,9 @@ from bridge.core.model import Outcome
 from bridge.core.ports import AckDecision
 from bridge.core.responder import Responder
 from bridge.gateway import IntegrationGateway
-from bridge.outbox import Outbox, dead_letters, delivery_queue
+from bridge.outbox import Outbox, dead_letters
 from bridge.outbox.delivery_queue import DeliveryQueue
-from bridge.outbox.entry import Progress
+from bridge.outbox.entry import Entry, Progress
 from bridge.outbox.store import LetterCount
 from bridge.resilience.accounting import Accounting
 from bridge.resilience.circuit import CircuitBreaker
@@ -134,7 +134,13 @@ def _two_responses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_queue, "_key_of", lambda entry: entry.seq)
+    hold = DeliveryQueue._hold
+
+    def without_key(self: DeliveryQueue, entry: Entry) -> None:
+        entry.body = msgspec.structs.replace(entry.body, key=None)
+        hold(self, entry)
+
+    monkeypatch.setattr(DeliveryQueue, "_hold", without_key)
 
 
 def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
