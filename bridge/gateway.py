@@ -89,8 +89,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What a gateway uses of the machine that it runs on, beside clock and random numbers. A simulation replaces it.
 
     Attributes:
@@ -105,8 +104,8 @@ class Surroundings:
     transport: Transport | None = None
     storage: Storage | None = None
     commit_queue: type[CommitQueue] = CommitQueue
-    environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ)
-    pid: int = dataclasses.field(default_factory=os.getpid)
+    environ: Mapping[str, str] = msgspec.field(default_factory=lambda: os.environ)
+    pid: int = msgspec.field(default_factory=os.getpid)
     in_thread: InThread = in_thread
 
 
@@ -312,7 +311,7 @@ class IntegrationGateway:
             log.info("stopped")
             return
         self._files = files
-        self._seen = dataclasses.replace(self._seen, named=files)
+        self._seen = msgspec.structs.replace(self._seen, named=files)
         specs = _subscriptions_of(self._configuration)
         await self._manager.apply(self._configuration.integrations, specs, files.of_integrations)
         if self._outbox.exists or _needs_outbox(self._configuration):
@@ -701,9 +700,11 @@ class IntegrationGateway:
         self._configuration = dataclasses.replace(
             fresh, bridge=old.bridge, log=old.log, bus=old.bus, secret_keys=old.secret_keys
         )
-        self._files = dataclasses.replace(read.files, own=self._files.own)
+        self._files = msgspec.structs.replace(read.files, own=self._files.own)
         self._shown.clear()
-        self._seen = dataclasses.replace(self._seen, named=dataclasses.replace(read.files, own=self._seen.named.own))
+        self._seen = msgspec.structs.replace(
+            self._seen, named=msgspec.structs.replace(read.files, own=self._seen.named.own)
+        )
         self._dispatcher.router = router
         self._fabrics.apply(fresh.fabrics)
         self.bus.pass_own(self._sets_off)
@@ -823,7 +824,7 @@ class IntegrationGateway:
             name=self.name,
             pid=self._around.pid,
             uptime_ms=int((self._clock.monotonic() - self._started) * 1000),
-            bus=BusCounts(**dataclasses.asdict(self.bus.stats)),
+            bus=BusCounts(**msgspec.structs.asdict(self.bus.stats)),
             outbox=self._outbox.counts(),
             integrations={one.id: one.status for one in self._manager},
         )
@@ -867,8 +868,7 @@ def _subscriptions_of(configuration: Configuration) -> dict[str, list[Subscripti
     return specs
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Files:
+class _Files(msgspec.Struct, frozen=True):
     """The state of the files that a configuration names.
 
     Attributes:
@@ -895,8 +895,7 @@ def _files_of(configuration: Configuration) -> _Files:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(msgspec.Struct, frozen=True):
     """A configuration that was read again.
 
     Attributes:
@@ -926,8 +925,7 @@ def _snapshot(configuration: Configuration, files: _Files) -> "Snapshot":
     return Snapshot.of(configuration, versions, own=dict(files.own))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     """The state of the files from which the bridge was configured.
 
     Attributes:

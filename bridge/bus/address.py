@@ -3,11 +3,11 @@
 import os
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 import platformdirs
 import zmq
 
@@ -21,8 +21,7 @@ DEFAULT_SUBSCRIBE_PORT: Final = 48622
 _MAX_IPC_PATH: Final = 107 if sys.platform == "linux" else 103
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A checked endpoint: either the path of an `ipc` socket, or a `host` and `port` (0: any)."""
 
     path: Path | None = None

@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -21,8 +20,7 @@ _Key = tuple[str, str]
 """The event type and the topic."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+class _Value(msgspec.Struct, frozen=True):
     frame: bytes
     payload: msgspec.Raw
     correlation_id: str | None

@@ -1,6 +1,6 @@
 """The reasons for which a message on the bus is not accepted: a small closed list, so that they can be counted."""
 
-from dataclasses import dataclass
+import msgspec
 
 from bridge.core.payloads import Reason
 
@@ -21,8 +21,7 @@ class Rejected(Exception):  # noqa: N818 - an outcome of reading, not an error o
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Limits of a message.
 
     Attributes:

@@ -1,10 +1,9 @@
 """Counts of a bus client."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class BusStats:
+class BusStats(msgspec.Struct):
     """Counts since the start.
 
     Attributes:

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+import msgspec
 import zmq
 
 from bridge.bus.address import check_reachable, default_publish, default_subscribe, parse_pair
@@ -95,8 +95,7 @@ class BadMessage(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TransportEvents:
+class TransportEvents(msgspec.Struct, frozen=True):
     """What a transport tells its client, on the event loop.
 
     Attributes:

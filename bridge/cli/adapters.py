@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -147,6 +147,6 @@ def config_keys(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
         prefix: What stands before each key.
     """
     for option in options(model):
-        yield replace(option, name=prefix + option.name)
+        yield msgspec.structs.replace(option, name=prefix + option.name)
         if option.block is not None:
             yield from config_keys(option.block, f"{prefix}{option.name}.")

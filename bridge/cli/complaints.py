@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
+import msgspec
 import typer
 
 from bridge.config.excerpts import Excerpts, Part
@@ -32,8 +32,7 @@ class Run(NamedTuple):
     style: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     """A place in a line: its columns, the sign under it, and a label."""
 
     location: Location
@@ -42,8 +41,7 @@ class _Mark:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
+class _Cell(msgspec.Struct, frozen=True):
     """What is shown for some characters of a line: the columns of the file, counted from 1, and the text."""
 
     start: int

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.cli.demo_processes import StepFailedError
 from bridge.client import Listener
@@ -14,8 +15,7 @@ from bridge.core.model import Event
 _IDLE: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedEvent:
+class ReceivedEvent(msgspec.Struct, frozen=True):
     """An event and when it was received (`time.perf_counter`, seconds)."""
 
     event: Event

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -30,8 +29,7 @@ _OF_ONE_EVENT: Final = frozenset({"idempotency_key", "deadline_ms"})
 _LAST: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Emission:
+class _Emission(msgspec.Struct, frozen=True):
     """The event to emit."""
 
     event_type: str

@@ -6,10 +6,11 @@ They name the file that is written by default.
 
 import re
 import shlex
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 import bridge
 from bridge.cli.terminal import failure, say
@@ -20,8 +21,7 @@ _COMMAND: Final = re.compile(r"#   +(\S.*)")
 _DEFAULT_FILE: Final = re.compile(r"nemo-bridge run (\S+\.hcl)")
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(msgspec.Struct, frozen=True):
     """A configuration to begin with.
 
     Attributes:

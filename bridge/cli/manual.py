@@ -7,10 +7,10 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from typer.main import get_command
 
 from bridge import __version__
@@ -29,8 +29,7 @@ _ENVIRONMENT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """An argument or option of a command.
 
     Attributes:
@@ -44,8 +43,7 @@ class Parameter:
     variable: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A command.
 
     Attributes:

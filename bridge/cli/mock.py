@@ -5,7 +5,6 @@ import queue
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
 from itertools import count
@@ -34,8 +33,7 @@ _FIRST_SUGGESTED: Final = 8081
 _WEBSOCKET: Final = frozenset({"ws", "wss"})
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """The options of the command, as they were given: texts of the form `NAME=VALUE`.
 
     Attributes:
@@ -51,8 +49,7 @@ class Options:
     port: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class Place:
+class Place(msgspec.Struct):
     """An address to listen at, and who is reached there.
 
     Attributes:
@@ -65,7 +62,7 @@ class Place:
     host: str
     port: int
     websocket: bool
-    remotes: list[MockRemote] = field(default_factory=list)
+    remotes: list[MockRemote] = msgspec.field(default_factory=list)
 
     def listen(self, show: Show) -> Listener:
         """Listen there. Raises OSError where that is not possible."""
@@ -74,8 +71,7 @@ class Place:
         return HttpListener(self.host, self.port, self.remotes, show)
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct):
     """Who is stood in for, where, and who is not.
 
     Attributes:
@@ -84,9 +80,9 @@ class Plan:
         others: Integrations of protocols that have no stand-ins.
     """
 
-    places: list[Place] = field(default_factory=list)
-    elsewhere: list[tuple[Integration, ResolvedEndpoint]] = field(default_factory=list)
-    others: list[Integration] = field(default_factory=list)
+    places: list[Place] = msgspec.field(default_factory=list)
+    elsewhere: list[tuple[Integration, ResolvedEndpoint]] = msgspec.field(default_factory=list)
+    others: list[Integration] = msgspec.field(default_factory=list)
 
     @property
     def remotes(self) -> list[MockRemote]:

@@ -3,7 +3,7 @@
 import json
 import threading
 from base64 import b64encode
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -25,8 +25,7 @@ _SEARCHED: Final = 2000
 _KINDS: Final = {"bearer": "bearer token", "basic": "user name and password"}
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """One HTTP request.
 
     Attributes:
@@ -44,8 +43,7 @@ class Received:
     authorization: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What is answered.
 
     Attributes:
@@ -63,8 +61,7 @@ class Answer:
     stream: bool = False
 
 
-@dataclass(slots=True)
-class Behaviour:
+class Behaviour(msgspec.Struct):
     """How a stand-in answers.
 
     Attributes:
@@ -138,7 +135,11 @@ class MockRemote:
         else:
             answer = Answer(405, lines=(f"{request.method} {self.shown(request.target)} → 405, JSON-RPC takes POST",))
         proof = self.credentials(request.authorization)
-        return replace(answer, lines=tuple(f"{line}  ({proof})" for line in answer.lines)) if proof else answer
+        return (
+            msgspec.structs.replace(answer, lines=tuple(f"{line}  ({proof})" for line in answer.lines))
+            if proof
+            else answer
+        )
 
     def call(self, body: bytes) -> Answer:
         """Answer a JSON-RPC request or batch. Status 503 without a body where the person wants it to fail."""

@@ -1,7 +1,6 @@
 """The command `nemo-bridge plan`: show what a reload would change."""
 
 import asyncio
-import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +92,7 @@ async def _ask(
         # The bridge may have what is missing here, such as its variables; it is asked before this is given up.
         faults, limit = error, min(limit, _PATIENCE)
     if new is not None and options.config is None:
-        options = dataclasses.replace(options, bus=new.bus)
+        options = msgspec.structs.replace(options, bus=new.bus)
     try:
         async with options.client(("response.bridge.",)) as bus:
             running = await _command(bus, "configuration", {}, LoadedConfiguration, limit)

@@ -6,7 +6,6 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeVar
@@ -42,8 +41,7 @@ PATIENCE: Final = 5.0
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class BusOptions:
+class BusOptions(msgspec.Struct, frozen=True):
     """The options that tell where the bus is and which keys to use. What is missing has a default.
 
     Attributes:

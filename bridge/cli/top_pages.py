@@ -1,10 +1,10 @@
 """Make the pages of `nemo-bridge top`: the head, and the tables and texts under its tabs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 from rich.text import Text
 
@@ -32,8 +32,7 @@ Block = list[Text]
 """Lines that belong together: the filter keeps or hides all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
+class Signs(msgspec.Struct, frozen=True):
     """The signs beyond ASCII, and what stands for them where the terminal has no others.
 
     Attributes:

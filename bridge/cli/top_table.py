@@ -1,17 +1,16 @@
 """Draw tables and long texts in a part of the screen: choose columns that fit, sort, filter, scroll."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 _GAP: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column of a table.
 
     Attributes:
@@ -27,8 +26,7 @@ class Column:
     narrow: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A row of a table.
 
     Attributes:
@@ -51,8 +49,7 @@ class Row:
         return any(wanted in text.plain.lower() for text in texts)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A table; without rows, `empty` is told in place of it."""
 
     columns: tuple[Column, ...]
@@ -60,8 +57,7 @@ class Table:
     empty: str
 
 
-@dataclass(slots=True)
-class Position:
+class Position(msgspec.Struct):
     """Where a person is in a table or a text, and what is shown of it.
 
     Attributes:
@@ -77,7 +73,7 @@ class Position:
     top: int = 0
     sort: int | None = None
     reverse: bool = False
-    keys: list[str] = field(default_factory=list)  # of the rows that the filter leaves, as drawn last
+    keys: list[str] = msgspec.field(default_factory=list)  # of the rows that the filter leaves, as drawn last
     page: int = 1  # rows or lines that there is room for
     count: int = 0  # rows or lines in all
 

@@ -1,9 +1,9 @@
 """What `nemo-bridge top` shows and where the person is in it: takes answers and keys, and draws lines of text."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -46,13 +46,12 @@ _HELP: Final = (
 )
 
 
-@dataclass(slots=True)
-class _Page:
+class _Page(msgspec.Struct):
     """Where the person is on the overview, or on the page of an integration."""
 
     tab: int = 0
     filter: str = ""
-    positions: dict[int, Position] = field(default_factory=dict)
+    positions: dict[int, Position] = msgspec.field(default_factory=dict)
 
     @property
     def position(self) -> Position:

@@ -4,10 +4,10 @@ import copy
 import re
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -53,8 +53,7 @@ _PLAIN_WORDS: Final = {
 _TRUTHS: Final = {"true": ("true", "yes", "on", "y", "1"), "false": ("false", "no", "off", "n", "0", "none")}
 
 
-@dataclass(slots=True)
-class Data:
+class Data(msgspec.Struct):
     """The content of a block, and where each part of it stands.
 
     Attributes:
@@ -69,13 +68,13 @@ class Data:
 
     block: Block
     subject: str
-    values: dict[str, Any] = field(default_factory=dict)
-    locations: dict[KeyPath, Location] = field(default_factory=dict)
-    secrets: dict[KeyPath, SecretValue] = field(default_factory=dict)
-    broken: set[KeyPath] = field(default_factory=set)
-    placeholders: set[KeyPath] = field(default_factory=set)
-    incomplete: set[KeyPath] = field(default_factory=set)
-    meant: set[KeyPath] = field(default_factory=set)
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
+    locations: dict[KeyPath, Location] = msgspec.field(default_factory=dict)
+    secrets: dict[KeyPath, SecretValue] = msgspec.field(default_factory=dict)
+    broken: set[KeyPath] = msgspec.field(default_factory=set)
+    placeholders: set[KeyPath] = msgspec.field(default_factory=set)
+    incomplete: set[KeyPath] = msgspec.field(default_factory=set)
+    meant: set[KeyPath] = msgspec.field(default_factory=set)
 
     def has(self, name: str) -> bool:
         """Return whether the block has a key, is meant to have it, or may have it in a part that could not be read."""
@@ -126,8 +125,7 @@ class Data:
         return [value for at, value in self.secrets.items() if key[: len(at)] == at or at[: len(key)] == key]
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
+class _Level(msgspec.Struct, frozen=True):
     """A block that is being turned into data.
 
     Attributes:
@@ -153,8 +151,7 @@ class _Level:
         return next((one.annotation for field, one in fields.items() if name == (one.alias or field)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class BlockReader:
+class BlockReader(msgspec.Struct, frozen=True):
     """Turn blocks into data, and data into models."""
 
     names: Names

@@ -6,8 +6,9 @@ does to a person: what is indented no more than the line of a block's opening br
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from bridge.config.scanner import Piece, Source, SyntaxFault
 from bridge.core.diagnostic import Code
@@ -19,8 +20,7 @@ _NAME: Final = re.compile(r'"[a-zA-Z_][a-zA-Z0-9_-]*"')
 _CLOSING: Final = {"{": "}", "[": "]", "(": ")"}
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(msgspec.Struct):
     """A bracket that is open.
 
     Attributes:
@@ -42,8 +42,7 @@ class _Open:
     at: int
 
 
-@dataclass(slots=True)
-class Brackets:
+class Brackets(msgspec.Struct):
     """Mend the brackets of one file.
 
     Attributes:
@@ -59,10 +58,10 @@ class Brackets:
     source: Source
     pieces: Sequence[Piece]
     ours: frozenset[str]
-    mended: list[Piece] = field(default_factory=list)
-    faults: list[SyntaxFault] = field(default_factory=list)
-    blocks: set[int] = field(default_factory=set)
-    _stack: list[_Open] = field(default_factory=list)
+    mended: list[Piece] = msgspec.field(default_factory=list)
+    faults: list[SyntaxFault] = msgspec.field(default_factory=list)
+    blocks: set[int] = msgspec.field(default_factory=set)
+    _stack: list[_Open] = msgspec.field(default_factory=list)
     _statement: int = 0
 
     def mend(self) -> None:

@@ -1,7 +1,6 @@
 """The models of `test` blocks, and the test cases that become of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -111,8 +110,7 @@ class CaseBlock(Strict):
     expect: Annotated[tuple[ExpectBlock, ...], Field(description="What must come of it; each must be met.")] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One answer of a remote's stand-in.
 
     Attributes:
@@ -132,8 +130,7 @@ class Answer:
     after: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class EmitStep:
+class EmitStep(msgspec.Struct, frozen=True):
     """The application emits an event, `at` seconds after the start."""
 
     at: float
@@ -141,22 +138,20 @@ class EmitStep:
     payload: Any = None
     source: str | None = None
     correlation_id: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class MessageStep:
+class MessageStep(msgspec.Struct, frozen=True):
     """A message from outside comes to a subscription, `at` seconds after the start."""
 
     at: float
     subscription: str
     topic: str
     payload: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteStep:
+class RemoteStep(msgspec.Struct, frozen=True):
     """An integration's remote begins to refuse connections, or ends that, `at` seconds after the start."""
 
     at: float
@@ -167,8 +162,7 @@ class RemoteStep:
 Step = EmitStep | MessageStep | RemoteStep
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedEvent:
+class ExpectedEvent(msgspec.Struct, frozen=True):
     """Events that must be on the bus.
 
     Attributes:
@@ -188,8 +182,7 @@ class ExpectedEvent:
     location: Location = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedCall:
+class ExpectedCall(msgspec.Struct, frozen=True):
     """Attempts that must be made at an integration's remote.
 
     Attributes:
@@ -214,8 +207,7 @@ class ExpectedCall:
 Expectation = ExpectedEvent | ExpectedCall
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """One test of a configuration: a checked `test "name" { … }` block.
 
     Attributes:
@@ -228,7 +220,7 @@ class Case:
     """
 
     name: str
-    answers: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
+    answers: Mapping[str, tuple[Answer, ...]] = msgspec.field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     lasts: float = DEFAULT_LASTS

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -157,7 +156,7 @@ class _CaseReader:
                 kept.append(child)
                 continue
             self._add(child.location, f"{block} > {child}", wrong, Code.INVALID_LABEL, right)
-        return replace(block, blocks=tuple(kept))
+        return msgspec.structs.replace(block, blocks=tuple(kept))
 
     def _answers(self, name: str, values: Mapping[str, Any], path: KeyPath) -> tuple[Answer, ...]:
         self._check_integration(name, path)

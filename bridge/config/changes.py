@@ -4,13 +4,13 @@ A value is compared as it is and shown with secrets masked, so that a secret tha
 its values is. A file counts as changed when its content has changed.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from pydantic import SecretStr
 
 from bridge.config.expressions import Expression
@@ -47,8 +47,7 @@ Blocks = Mapping[str, Mapping[str, Value]]
 """Blocks by label, each with the values of its keys; a key inside of a block has a dot: `resilience.timeout`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """All values of a configuration, ready to be compared with those of another one.
 
     Attributes:
@@ -236,8 +235,7 @@ def _plain(model: Any) -> Any:
     return None if model is None else model.model_dump(mode="python", by_alias=True, exclude_none=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
+class _Files(msgspec.Struct, frozen=True):
     """The files that a block names, and the directory at which their paths begin; see `Snapshot.of`."""
 
     versions: Versions
@@ -288,11 +286,11 @@ def _fields(
     settings: Route | SubscriptionSettings | FabricSettings, shown: Mapping[str, Any]
 ) -> Iterator[tuple[str, Value]]:
     """Yield the keys of a route, a subscription or a fabric."""
-    for found in dataclasses.fields(settings):
-        name = key_of(found.name)
+    for attribute in settings.__struct_fields__:
+        name = key_of(attribute)
         if name not in shown:
             continue
-        value, visible = getattr(settings, found.name), shown[name]
+        value, visible = getattr(settings, attribute), shown[name]
         if isinstance(value, Expression):
             visible = value.resolved if isinstance(visible, Source) else visible
             value = value.signature

@@ -6,6 +6,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from bridge.config.cel import CelExpression, regex_fault
 from bridge.config.diagnostics import Fault, did_you_mean, near, one_of
 from bridge.config.expressions import (
@@ -79,8 +81,7 @@ class Names:
         )
 
 
-@dataclass(slots=True)
-class Compiler:
+class Compiler(msgspec.Struct):
     """Compile the terms of one attribute.
 
     Attributes:
@@ -93,7 +94,7 @@ class Compiler:
 
     names: Names
     root: str | None = None
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = msgspec.field(default_factory=list)
 
     def compile(self, term: Term) -> Expression:
         """Return the expression of a term; a `Literal` where nothing in it depends on a message."""
@@ -236,13 +237,12 @@ class Compiler:
         return self._fold(expression, list(program.leaves.values()), term)
 
 
-@dataclass(slots=True)
-class _Program:
+class _Program(msgspec.Struct):
     """Write one CEL program in its two forms; see `cel.py`."""
 
     compiler: Compiler
-    leaves: dict[str, Expression] = field(default_factory=dict)
-    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    leaves: dict[str, Expression] = msgspec.field(default_factory=dict)
+    functions: dict[str, Callable[..., Any]] = msgspec.field(default_factory=dict)
 
     def write(self, term: Term) -> tuple[str, str]:
         """Return the text of a term as plain CEL, and with our own functions for arithmetic."""

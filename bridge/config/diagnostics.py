@@ -1,8 +1,9 @@
 """Collect the faults of a configuration as diagnostics."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NoReturn
+
+import msgspec
 
 from bridge.core.diagnostic import Code, Diagnostic, Location, Related, Span
 from bridge.core.errors import ConfigError
@@ -35,11 +36,10 @@ class Fault(Exception):  # noqa: N818 - it becomes part of a diagnostic
         return self.message, self.hint
 
 
-@dataclass(slots=True)
-class Diagnostics:
+class Diagnostics(msgspec.Struct):
     """Collect diagnostics, so that a person sees all of them at once."""
 
-    _found: set[Diagnostic] = field(default_factory=set)
+    _found: set[Diagnostic] = msgspec.field(default_factory=set)
     _lost_block: bool = False
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from bridge.config.brackets import Brackets
 from bridge.config.hcl import MAX_FILE_SIZE
 from bridge.config.scanner import Piece, Source, scan
@@ -28,8 +30,7 @@ _ROOTS: Final = frozenset({"env", "var"})
 _COMMENT: Final = re.compile(r"#.*|//.*|/\*.*", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A part of a line: where it begins and ends in the line, counted from 0, and what is shown of it.
 
     `hidden` is True where that is not its own text.
@@ -102,8 +103,7 @@ def _hidden(text: str) -> Iterator[tuple[int, int]]:
     yield from _Masks(text, brackets.mended, brackets.blocks).hidden()
 
 
-@dataclass(slots=True)
-class _Masks:
+class _Masks(msgspec.Struct):
     text: str
     pieces: list[Piece]
     blocks: set[int]

@@ -4,14 +4,14 @@
 integrations, `shop` (JSON-RPC) and `events` (MQTT), unless they have one of their own.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.core.diagnostic import Code
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """What a code means.
 
     Attributes:

@@ -1,8 +1,9 @@
 """Turn the parse tree of an expression into terms."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.config.diagnostics import Fault
 from bridge.config.grammar import Budget, TooLargeError, UnexpectedInputError, parse
@@ -39,8 +40,7 @@ _UNSUPPORTED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ExpressionReader:
+class ExpressionReader(msgspec.Struct, frozen=True):
     """Read the terms of one text.
 
     Attributes:

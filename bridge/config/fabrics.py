@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.config.blocks import BlockReader, Data
 from bridge.config.diagnostics import one_of
@@ -54,8 +55,7 @@ _RESILIENCE: Final = ResilienceSettings(
 _HEALTH: Final = HealthSettings(interval=1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenFabric:
+class WrittenFabric(msgspec.Struct, frozen=True):
     """A `fabric` block, before it is compared with the integrations.
 
     Attributes:

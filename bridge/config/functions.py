@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 #: A function returns this where it has no result. CEL cannot convert it: that is an error. An exception in a function
 #: would also write a line to the log, with the value in it.
@@ -14,8 +15,7 @@ _NO_VALUE: Final = object()
 _LONGEST: Final = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(msgspec.Struct, frozen=True):
     """A function of the expression language.
 
     Attributes:

@@ -8,7 +8,6 @@ compare the trees of both.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -71,8 +70,7 @@ class UnexpectedInputError(Exception):
         self.token = token
 
 
-@dataclass(slots=True)
-class Budget:
+class Budget(msgspec.Struct):
     """What may still be parsed of one configuration, in tokens."""
 
     left: int = MAX_TOKENS
@@ -182,8 +180,7 @@ class _Tables(msgspec.Struct, frozen=True):
     states: tuple[_State, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lexer:
+class _Lexer(msgspec.Struct, frozen=True):
     """Terminals that are read in some states: patterns, then words, and which words are names elsewhere."""
 
     patterns: tuple[tuple[str, Callable[[str, int], re.Match[str] | None]], ...]
@@ -203,13 +200,12 @@ class _Lexer:
         return None
 
 
-@dataclass(slots=True)
-class _Grammar:
+class _Grammar(msgspec.Struct):
     """The tables, as far as texts have needed them: most states occur in no configuration."""
 
     tables: _Tables
-    _rows: dict[int, dict[str, int]] = field(default_factory=dict)
-    _lexers: dict[int, _Lexer] = field(default_factory=dict)
+    _rows: dict[int, dict[str, int]] = msgspec.field(default_factory=dict)
+    _lexers: dict[int, _Lexer] = msgspec.field(default_factory=dict)
 
     def row(self, state: int) -> dict[str, int]:
         """Return what follows in a state for each symbol: the next state, or the complement of the rule that ends."""

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from bridge.config import departures, nemo
 from bridge.config.diagnostics import Diagnostics, Fault
@@ -90,7 +91,7 @@ def read_blocks(
                 diagnostics.add(
                     block.location, str(block), "there is no such block", code=Code.UNKNOWN_BLOCK, hint=hint
                 )
-            yield replace(block, type=meant)
+            yield msgspec.structs.replace(block, type=meant)
         elif node.data == "attribute":
             name = reader.name(node)
             meant = name if name in ours or not reader.holds_parts(node) else block_meant(name, (), ours)

@@ -4,10 +4,10 @@ import os
 import re
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 
 from bridge.config.blocks import BlockReader, Data
@@ -71,7 +71,7 @@ def read_integration(block: Block, reader: BlockReader, adapters: Mapping[str, A
         reader.diagnostics.add(block.location, subject, "`type` is missing", code=Code.MISSING_KEY, hint=hint)
     auth_model = _auth_model(block, reader, spec)
     shape = _shape(spec, auth_model)
-    rest = replace(block, attributes=tuple(one for one in block.attributes if one is not kind))
+    rest = msgspec.structs.replace(block, attributes=tuple(one for one in block.attributes if one is not kind))
     data = reader.data(rest, shape, subject)
     if spec is not None and ("endpoint", "url") in data.placeholders:
         _complete_url(data.values["endpoint"], spec)

@@ -2,9 +2,9 @@
 
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from pydantic import BaseModel
 
 from bridge.config.models import AUTH_MODELS, LABELLED_BLOCKS, SINGLE_BLOCKS
@@ -57,8 +57,7 @@ def keys_of(model: type[BaseModel]) -> set[str]:
     return {found.alias or name for name, found in model.model_fields.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """A block that has a key.
 
     Attributes:

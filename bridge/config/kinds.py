@@ -5,8 +5,9 @@ give, the kind of value is known.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from bridge.config.expressions import kind_of
 from bridge.config.functions import ARITHMETIC, FUNCTIONS
@@ -63,8 +64,7 @@ _NAMES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Misuse:
+class Misuse(msgspec.Struct, frozen=True):
     """A part of an expression that can never be computed, or whose value is always the same.
 
     Attributes:
@@ -97,9 +97,8 @@ def named(found: Kinds) -> str:
     return " or ".join(sorted(found, key=lambda kind: (kind == "null", kind)))
 
 
-@dataclass(slots=True)
-class _Reader:
-    misuses: list[Misuse] = field(default_factory=list)
+class _Reader(msgspec.Struct):
+    misuses: list[Misuse] = msgspec.field(default_factory=list)
 
     def kinds(self, term: Term) -> Kinds:
         match term:

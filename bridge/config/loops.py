@@ -5,10 +5,11 @@ Where a protocol has no headers, `hop` ends at the remote, and nothing else woul
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from typing import Final
+
+import msgspec
 
 from bridge.config.diagnostics import Diagnostics
 from bridge.config.expressions import Expression
@@ -30,8 +31,7 @@ class _TooMuchError(Exception):
     """The routes may set each other off in more ways than the search may look at."""
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(msgspec.Struct):
     """What the search may still do."""
 
     left: int = _MOST_WORK
@@ -110,8 +110,7 @@ def _once(found: Iterable[_Listening]) -> list[_Listening]:
     return [by_number[number] for number in sorted(by_number)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True):
     """One route sets off another.
 
     Attributes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -634,8 +635,7 @@ LABELLED_BLOCKS: Final[Mapping[str, type[BaseModel]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Integration:
+class Integration(msgspec.Struct, frozen=True):
     """One integration: a checked `integration "id" { … }` block, or one that `use` of a `fabric` block names.
 
     Attributes:
@@ -671,8 +671,7 @@ class Integration:
         return self.spec.warnings(self.endpoint, self.auth, self.tls, self.config)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One route: a checked `route "name" { … }` block. Its `operation` decides which of the expressions are set.
 
     Attributes:
@@ -713,8 +712,7 @@ class Route:
         return self.delivery == "at_least_once"
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionSettings:
+class SubscriptionSettings(msgspec.Struct, frozen=True):
     """One subscription: a checked `subscription "name" { … }` block.
 
     Exactly one of `topic` and `queue` is set. `visibility` and `max_deliveries` are set only with
@@ -748,8 +746,7 @@ class SubscriptionSettings:
         return Hold(self.prefetch, self.visibility, self.max_deliveries)
 
 
-@dataclass(frozen=True, slots=True)
-class FabricSettings:
+class FabricSettings(msgspec.Struct, frozen=True):
     """One fabric: a checked `fabric "name" { … }` block.
 
     Attributes:

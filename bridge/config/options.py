@@ -4,10 +4,10 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -31,8 +31,7 @@ _UNITS: Final[Mapping[Any, tuple[str, Callable[[Any], str]]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """One key of a block.
 
     Attributes:

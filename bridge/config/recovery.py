@@ -7,8 +7,9 @@ a node `damaged` with the key, or `lost`, so that nothing is reported that is a 
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from bridge.config.brackets import Brackets
 from bridge.config.grammar import Budget, UnexpectedInputError, parse
@@ -31,8 +32,7 @@ _HCL: Final = "write `key = value`, and `name { … }` for a block; `nemo-bridge
 _ONE_A_LINE: Final = "write each key on a line of its own"
 
 
-@dataclass(slots=True)
-class Recovered:
+class Recovered(msgspec.Struct):
     """What was read.
 
     Attributes:
@@ -68,8 +68,7 @@ def recover(text: str, ours: frozenset[str], budget: Budget) -> Recovered:
     return Recovered(source, tree, [(statements.block_at(one.start), one) for one in found])
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """A block that is being read."""
 
     parts: list[Tree]
@@ -78,18 +77,17 @@ class _Frame:
     first: Piece
 
 
-@dataclass(slots=True)
-class _Statements:
+class _Statements(msgspec.Struct):
     """Read keys and blocks, one after the other."""
 
     source: Source
     pieces: Sequence[Piece]
     blocks: set[int]
     budget: Budget
-    faults: list[SyntaxFault] = field(default_factory=list)
-    _children: list[Tree] = field(default_factory=list)
-    _frames: list[_Frame] = field(default_factory=list)
-    _subjects: list[tuple[int, str]] = field(default_factory=lambda: [(-1, "")])
+    faults: list[SyntaxFault] = msgspec.field(default_factory=list)
+    _children: list[Tree] = msgspec.field(default_factory=list)
+    _frames: list[_Frame] = msgspec.field(default_factory=list)
+    _subjects: list[tuple[int, str]] = msgspec.field(default_factory=lambda: [(-1, "")])
 
     def read(self) -> Tree:
         """Return the tree of all of them."""

@@ -3,10 +3,10 @@
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import msgspec
 from pydantic import BaseModel, SecretStr
 
 from bridge.config.expressions import Expression, Literal
@@ -99,8 +99,7 @@ def _parts(text: str) -> Iterator[str]:
         yield value
 
 
-@dataclass(frozen=True, slots=True)
-class SecretValue:
+class SecretValue(msgspec.Struct, frozen=True):
     """A value that holds secrets, so that no diagnostic may repeat it.
 
     Attributes:

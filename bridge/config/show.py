@@ -1,6 +1,5 @@
 """Show the configuration to a person: values with their defaults, secrets masked."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -130,11 +129,11 @@ def _mask(found: Any, path: tuple[str, ...], whole: Any) -> None:
 
 def _fields(settings: Route | SubscriptionSettings | FabricSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        key, value = key_of(field.name), getattr(settings, field.name)
+    for field in settings.__struct_fields__:
+        key, value = key_of(field), getattr(settings, field)
         if key in settings.secret_keys:
             found[key] = MASK
-        elif field.name not in _NOT_SHOWN and value is not None:
+        elif field not in _NOT_SHOWN and value is not None:
             write = _WITH_UNIT.get(key, _plain)
             found[key] = _expression(value) if isinstance(value, Expression) else write(value)
     return found

@@ -4,74 +4,66 @@ It is not the parser's tree: here each part knows its place, and only what the b
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from bridge.core.diagnostic import Location, Span
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """An expression or a part of one: its place in the file, and its text as the file has it."""
 
     span: Span
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Constant(Term):
+class Constant(Term, frozen=True):
     """A number, a string without `${…}`, a boolean or null."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Reference(Term):
+class Reference(Term, frozen=True):
     """A plain path, as in `event.payload.items[0]`: a root and steps, names or indexes."""
 
     root: str
     steps: tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Template(Term):
+class Template(Term, frozen=True):
     """A string with `${…}` in it: pieces of text and terms."""
 
     parts: tuple["str | Term", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence(Term):
+class Sequence(Term, frozen=True):
     """A list: `[a, b]`."""
 
     items: tuple[Term, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Object(Term):
+class Object(Term, frozen=True):
     """A map: `{ a = 1 }`; keys are plain names or strings."""
 
     items: tuple[tuple[str, Term], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCall(Term):
+class FunctionCall(Term, frozen=True):
     """A call of a function: `name(a, b)`."""
 
     name: str
     arguments: tuple[Term, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unary(Term):
+class Unary(Term, frozen=True):
     """An operator with one operand: `-a`, `!a`."""
 
     operator: str
     operand: Term
 
 
-@dataclass(frozen=True, slots=True)
-class Binary(Term):
+class Binary(Term, frozen=True):
     """An operator with two operands: `a + b`."""
 
     operator: str
@@ -79,8 +71,7 @@ class Binary(Term):
     right: Term
 
 
-@dataclass(frozen=True, slots=True)
-class Conditional(Term):
+class Conditional(Term, frozen=True):
     """A conditional: `a ? b : c`."""
 
     condition: Term
@@ -88,8 +79,7 @@ class Conditional(Term):
     otherwise: Term
 
 
-@dataclass(frozen=True, slots=True)
-class Index(Term):
+class Index(Term, frozen=True):
     """An index: `a[b]`, or `a.b` where the whole is not a plain path."""
 
     base: Term
@@ -122,8 +112,7 @@ def references(term: Term) -> Iterator[Reference]:
         yield from references(part)
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(msgspec.Struct, frozen=True):
     """An attribute of a block: `name = term`; the location of its name, and of all of its value."""
 
     name: str
@@ -132,8 +121,7 @@ class Attribute:
     value: Location
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(msgspec.Struct, frozen=True):
     """A block: `type "label" { … }`; its location is that of type and labels.
 
     Attributes:

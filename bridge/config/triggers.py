@@ -1,8 +1,9 @@
 """Find patterns in a route's `on` that nothing can set off, and conditions that are never true or false."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from bridge.config.diagnostics import did_you_mean, one_of
 from bridge.config.expressions import kind_of
@@ -44,8 +45,7 @@ _WILDCARDS: Final = frozenset({"*", "**"})
 _EXAMPLE: Final = "write a condition, as in `event.payload.total > 100`"
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(msgspec.Struct, frozen=True):
     """What is on the bus beside what applications say.
 
     Attributes:

@@ -3,8 +3,10 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
+
+import msgspec
 
 from bridge.config.blocks import BlockReader
 from bridge.config.compiler import Names, placeholder
@@ -117,8 +119,7 @@ def _report_circle(circle: Sequence[str], block: Block, diagnostics: Diagnostics
     diagnostics.add([*places, block.location][0], f"{block} > default", message, code=Code.CIRCULAR_VARIABLES)
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
+class _Variable(msgspec.Struct, frozen=True):
     """One `variable` block while its value is found.
 
     Attributes:
@@ -135,7 +136,7 @@ class _Variable:
         """Return the value; add diagnostics and return None where there is none."""
         block, name, subject = self.block, self.block.labels[0], str(self.block)
         attributes = tuple(_bare_type(one) for one in block.attributes if not self._is_unused(one))
-        data = self.reader.data(replace(block, attributes=attributes), VariableBlock, subject)
+        data = self.reader.data(msgspec.structs.replace(block, attributes=attributes), VariableBlock, subject)
         settings = self.reader.model(VariableBlock, data, data.values)
         if settings is None or data.broken or data.incomplete:
             return None
@@ -252,5 +253,5 @@ def _bare_type(attribute: Attribute) -> Attribute:
     """Return the attribute with a bare word as its `type` made a string: Nemo and Terraform write `type = string`."""
     term = attribute.term
     if attribute.name == "type" and isinstance(term, Reference) and not term.steps:
-        return replace(attribute, term=Constant(term.span, term.text, term.root))
+        return msgspec.structs.replace(attribute, term=Constant(term.span, term.text, term.root))
     return attribute

@@ -3,9 +3,9 @@
 import contextlib
 import enum
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
 from msgspec import UNSET
 
 from bridge.connection.duplicates import KEY, Duplicates
@@ -76,8 +76,7 @@ class MessageSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Emission:
+class Emission(msgspec.Struct, frozen=True):
     """The event that is made of each message of a subscription.
 
     Attributes:

@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bridge.connection.connection import Change, Connection, IntegrationBus, SessionListener
 from bridge.connection.files import FileStates
@@ -213,8 +214,7 @@ class ConnectionManager:
         )
 
 
-@dataclass(slots=True)
-class Prepared:
+class Prepared(msgspec.Struct):
     """What a configuration changes, checked and not yet carried out.
 
     Attributes:
@@ -229,6 +229,6 @@ class Prepared:
     added: list[str]
     removed: list[str]
     changed: list[str]
-    unchanged: list[str] = field(default_factory=list)
-    changes: list[tuple[Connection, Change]] = field(default_factory=list)
-    fresh: list[Connection] = field(default_factory=list)
+    unchanged: list[str] = msgspec.field(default_factory=list)
+    changes: list[tuple[Connection, Change]] = msgspec.field(default_factory=list)
+    fresh: list[Connection] = msgspec.field(default_factory=list)

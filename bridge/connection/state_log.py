@@ -1,9 +1,9 @@
 """Logs the outages of one integration: when it goes down and comes back, and each five minutes how it is meanwhile."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from bridge.core.errors import BridgeError
@@ -20,8 +20,7 @@ _BY_HAND: Final = {ConnectionStatus.PAUSED: "integration paused", ConnectionStat
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outage:
+class _Outage(msgspec.Struct, frozen=True):
     """Something that is not as it should be.
 
     Attributes:

@@ -103,8 +103,7 @@ class SubscriptionSpec:
         )
 
 
-@dataclass(eq=False, slots=True)
-class _RemoteSubscription:
+class _RemoteSubscription(msgspec.Struct, eq=False):
     """One subscription at the remote, which one spec or several share.
 
     Attributes:
@@ -126,7 +125,7 @@ class _RemoteSubscription:
     delivery: Delivery
     backoff: Backoff
     retry: Timer
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changing: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     live: Subscription | None = None
     qos: int = DEFAULT_QOS
     aligned: bool = False

@@ -4,8 +4,9 @@ Schemas, the AsyncAPI document, the table in `schemas/README.md` and the checks 
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+import msgspec
 
 from bridge.contract import examples
 from bridge.core import payloads
@@ -18,8 +19,7 @@ _ANYTHING: Final = r".*"
 _IN_TEXT: Final = {"integration": "id", "event_type": "type", "anything": "anything else"}
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(msgspec.Struct, frozen=True):
     """A channel of the AsyncAPI document: topics of one form.
 
     Attributes:
@@ -80,8 +80,7 @@ CHANNELS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MessageType:
+class MessageType(msgspec.Struct, frozen=True):
     """One type of message on the bus.
 
     Attributes:
@@ -100,7 +99,7 @@ class MessageType:
     title: str
     model: Any
     example: Any
-    also: dict[str, Any] = field(default_factory=dict)
+    also: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def is_response(self) -> bool:

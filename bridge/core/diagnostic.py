@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 from bridge.core.printable import printable
 
 #: The most characters of a subject, of a message and of a hint.
@@ -96,8 +98,7 @@ class Span(NamedTuple):
     end_column: int = 0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Location:
+class Location(msgspec.Struct, frozen=True, order=True):
     """A place in a configuration file; `line` 0 means the file as a whole. See `Span` for the numbers."""
 
     file: str
@@ -114,8 +115,7 @@ class Location:
         return Location(self.file, *span)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Related:
+class Related(msgspec.Struct, frozen=True, order=True):
     """A second place that belongs to a diagnostic, and what is there, as in `first given here`."""
 
     location: Location

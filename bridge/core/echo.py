@@ -4,8 +4,9 @@ Such a program makes a storm that `hop` does not stop, since Nemo's own record o
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.core.model import Event
 from bridge.core.ports import Clock
@@ -19,8 +20,7 @@ _WINDOW: Final = 1.0
 _MOST: Final = 1 << 13
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(msgspec.Struct):
     """How often an event came.
 
     Attributes:

@@ -4,15 +4,14 @@ The models are filled by the configuration. `resolve_endpoint` is the one place 
 for all protocols. Everything secret is a `SecretStr`, which masks itself in repr, log and error.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 #: A protocol's URL schemes, in small letters: scheme → (default port, whether it means TLS).
@@ -63,8 +62,7 @@ def check_host(host: str) -> None:
         raise ValueError("a part of its name is empty, or longer than 63 letters") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """An address as it was written: a host, a host with its port, or a URL.
 
     Attributes:
@@ -321,8 +319,7 @@ class EndpointError(ValueError):
         self.words = words
 
 
-@dataclass(frozen=True, slots=True)
-class Addressing:
+class Addressing(msgspec.Struct, frozen=True):
     """What a `config` block says about addresses.
 
     Attributes:
@@ -337,8 +334,7 @@ class Addressing:
 NO_ADDRESSING: Final = Addressing()
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedEndpoint:
+class ResolvedEndpoint(msgspec.Struct, frozen=True):
     """One server, after the rules for port and TLS.
 
     Attributes:
@@ -397,7 +393,7 @@ class ResolvedEndpoint:
         check_host(host)
         if not 0 < port < 65536:
             raise ValueError(f"{port} is no port")
-        return dataclasses.replace(self, host=host, port=port)
+        return msgspec.structs.replace(self, host=host, port=port)
 
     def refuse_path(self, protocol: str) -> None:
         """Raise EndpointError where there is a path, which the protocol has no meaning for."""

@@ -273,8 +273,7 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
 NO_OPTIONS: Final = SubscriptionOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """A live subscription of one session.
 
     Attributes:
@@ -616,8 +615,7 @@ It raises InvalidError or NotSupportedError; a message about one key begins with
 """
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterSpec:
+class AdapterSpec(msgspec.Struct, frozen=True):
     """Describes a protocol and creates its sessions; an entry point of the group `nemo_bridge.adapters` names one.
 
     Attributes:

@@ -1,8 +1,9 @@
 """Limit the rate of reports: those that come too fast are counted and reported as one."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
@@ -14,8 +15,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Interval(Generic[T]):
+class _Interval(msgspec.Struct, Generic[T]):
     """The interval of one key: its start, the last item, how many reports passed, how many are held back."""
 
     since: float

@@ -7,7 +7,6 @@ their own. By the contract such a value is `invalid`.
 import enum
 import functools
 import sys
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +19,7 @@ _HIGHEST: Final = (1 << 64) - 1
 _LARGEST: Final = sys.float_info.max
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(msgspec.Struct, frozen=True):
     """An encoding of values.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from bridge.config import FabricSettings
 from bridge.core.cancel import BoundedTasks
@@ -91,8 +92,7 @@ class FabricBus(Publisher, Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """What was sent and received since the start; see `payloads.FabricCounts`."""
 
     exported: int = 0
@@ -114,8 +114,7 @@ class Counts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FabricContext:
+class FabricContext(msgspec.Struct, frozen=True):
     """What all parts of one fabric share.
 
     Attributes:
@@ -138,7 +137,7 @@ class FabricContext:
     bus: FabricBus
     garbage: Callable[[str], None]
     changed: Callable[[], None]
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts = msgspec.field(default_factory=Counts)
 
     async def call(self, work: Coroutine[Any, Any, _T], what: str, *, limit: float = _ANSWER) -> _T:
         """Return what a call to the broker returns.

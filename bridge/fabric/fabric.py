@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from bridge.config import FabricSettings
@@ -46,8 +46,7 @@ _DOWN: Final[frozenset[FabricStatus]] = frozenset({"disconnected", "failed", "de
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """What runs on each session.
 
     Attributes:

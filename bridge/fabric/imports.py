@@ -6,7 +6,6 @@ import enum
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -65,8 +64,7 @@ class _Outcome(enum.Enum):
     UNHEARD = enum.auto()
 
 
-@dataclass(slots=True, eq=False)
-class _Held:
+class _Held(msgspec.Struct, eq=False):
     """An event that is to be put on the bus.
 
     Attributes:

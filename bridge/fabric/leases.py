@@ -13,7 +13,6 @@ it, however late a suspended one wakes up.
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -82,8 +81,7 @@ class LeaseRecord(msgspec.Struct, frozen=True):
     term: UInt = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
+class _Sight(msgspec.Struct, frozen=True):
     """What was seen of a lease last.
 
     Attributes:
@@ -107,8 +105,7 @@ class _Sight:
         return None if record is None or record.node is None else record.term or self.revision
 
 
-@dataclass(eq=False, slots=True)
-class _Campaign:
+class _Campaign(msgspec.Struct, eq=False):
     """A lease for which this node competes.
 
     Attributes:
@@ -143,13 +140,13 @@ class _Campaign:
     reserved: int = -1
     spent: int | None = None
     through: int | None = None
-    waiting: "dict[asyncio.Future[None], int | None]" = field(default_factory=dict)
+    waiting: "dict[asyncio.Future[None], int | None]" = msgspec.field(default_factory=dict)
     last_tick: int | None = None
     window: int = 0
     holder: str | None = None
     told: int | None = None
     vacant: float | None = None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     error: BridgeError | None = None
 
     @property

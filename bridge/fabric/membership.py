@@ -11,7 +11,6 @@ one that finds a record that says `stopped`. All others wait first whether the r
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -69,8 +68,7 @@ class OwnState(msgspec.Struct, frozen=True):
     leases: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class _Watch:
+class _Watch(msgspec.Struct):
     """A watch of the bucket.
 
     Attributes:
@@ -80,14 +78,13 @@ class _Watch:
         is_over: It is not ours any more.
     """
 
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     is_contested: bool = False
     ended: BridgeError | None = None
     is_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Rival:
+class _Rival(msgspec.Struct, frozen=True):
     """What stands under our name and is not ours.
 
     Attributes:

@@ -1,7 +1,6 @@
 """The nodes of a fabric as this bridge sees them: what they have written last, and which of them are lost."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -52,8 +51,7 @@ class NodeView(msgspec.Struct, frozen=True):
         return self.status in _LIVING
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(msgspec.Struct):
     """What is known of a node; see `NodeView`.
 
     Attributes:

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from bridge.config import Configuration
 from bridge.connection import ConnectionManager
@@ -11,8 +12,7 @@ from bridge.outbox import Outbox
 from bridge.resilience.measurements import Measurements
 
 
-@dataclass(frozen=True, slots=True)
-class IntegrationDetails:
+class IntegrationDetails(msgspec.Struct, frozen=True):
     """What the metrics show of an integration beside its health.
 
     Attributes:
@@ -35,8 +35,7 @@ class IntegrationDetails:
     dead_letters: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(msgspec.Struct, frozen=True):
     """What the metrics show beside health.
 
     Attributes:
@@ -47,7 +46,7 @@ class Details:
 
     orphans: int
     integrations: Mapping[str, IntegrationDetails]
-    fabrics: Mapping[str, FabricView] = field(default_factory=dict)
+    fabrics: Mapping[str, FabricView] = msgspec.field(default_factory=dict)
 
 
 ReadDetails = Callable[[], Details]

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 #: What a browser may do with the console: its own scripts, styles, pictures and connections, and nothing else.
 POLICY: Final = (
@@ -23,8 +24,7 @@ _TYPES: Final = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StaticFile:
+class StaticFile(msgspec.Struct, frozen=True):
     """A file that a browser loads.
 
     Attributes:

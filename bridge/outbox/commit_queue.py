@@ -12,9 +12,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -36,8 +36,7 @@ _PART: Final = 64
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class StoreTask:
+class StoreTask(msgspec.Struct, eq=False):
     """A function that the store's thread runs, beside writing batches.
 
     Attributes:
@@ -53,12 +52,11 @@ class StoreTask:
     result: Any = None
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """The work of one turn of the loop, or the part of it that is done: a batch, and then tasks."""
 
-    batch: WriteBatch = field(default_factory=WriteBatch)
-    tasks: list[StoreTask] = field(default_factory=list)
+    batch: WriteBatch = msgspec.field(default_factory=WriteBatch)
+    tasks: list[StoreTask] = msgspec.field(default_factory=list)
 
     def add(self, other: "Turn") -> None:
         """Append another turn to this one."""
@@ -71,8 +69,7 @@ class Turn:
         return self.batch.rows + len(self.tasks)
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """How the disk and the store are.
 
     Attributes:

@@ -3,8 +3,9 @@
 import heapq
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 Key = str | int
 """An ordering key. An entry without one has its own sequence number in place of it, so that no other waits for it."""
@@ -20,8 +21,7 @@ def on_disk(key: str | None) -> str:
     return _NO_KEY + key if key.startswith(_NO_KEY) else key
 
 
-@dataclass(slots=True)
-class Blocked:
+class Blocked(msgspec.Struct):
     """A key of which one entry waits for its next try. Entries are given by their sequence numbers.
 
     Attributes:

@@ -1,7 +1,5 @@
 """The data that one transaction of the outbox writes, and what comes back from it."""
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 from bridge.core.errors import ErrorObject
@@ -69,8 +67,7 @@ class Acceptance(msgspec.Struct, eq=False):
     refusal: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class WriteBatch:
+class WriteBatch(msgspec.Struct, eq=False):
     """All that is written in one transaction.
 
     Attributes:
@@ -81,11 +78,11 @@ class WriteBatch:
         progress: Entries whose progress to store, and whose mark as begun to remove.
     """
 
-    acceptances: list[Acceptance] = field(default_factory=list)
-    settlements: list[Settlement] = field(default_factory=list)
-    delivered: list[Entry] = field(default_factory=list)
-    begun: list[Entry] = field(default_factory=list)
-    progress: list[Entry] = field(default_factory=list)
+    acceptances: list[Acceptance] = msgspec.field(default_factory=list)
+    settlements: list[Settlement] = msgspec.field(default_factory=list)
+    delivered: list[Entry] = msgspec.field(default_factory=list)
+    begun: list[Entry] = msgspec.field(default_factory=list)
+    progress: list[Entry] = msgspec.field(default_factory=list)
 
     def add(self, other: "WriteBatch") -> None:
         """Append another batch to this one."""

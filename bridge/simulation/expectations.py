@@ -1,9 +1,9 @@
 """Compare what a test of a configuration expects with what happened; say what is different."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from bridge.config.case_models import Expectation, ExpectedCall, ExpectedEvent
@@ -19,8 +19,7 @@ _MOST_LISTED: Final = 5
 _MOST_DIFFERENCES: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A part of a value that is not as it should be.
 
     Attributes:
@@ -34,8 +33,7 @@ class Difference:
     came: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """An expectation that was not met.
 
     Attributes:
@@ -49,8 +47,7 @@ class Failure:
     at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct, frozen=True):
     """An event or a call that may be what is expected: when it was, and what is different."""
 
     at_ms: int

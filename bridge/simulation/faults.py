@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
+
+import msgspec
 
 from bridge.core.errors import AuthError
 from bridge.simulation.remote import Answer, ScriptedRemote
@@ -91,8 +92,7 @@ _PROCESS: Final[tuple[ProcessFault, ...]] = (
 _MOMENTS: Final = frozenset({"restarted", "half_open", "cut", "dies_opening", "stands_still", "clock_set"})
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """Something that is wrong for a while.
 
     Attributes:

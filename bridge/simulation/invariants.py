@@ -5,7 +5,6 @@ Each function takes a finished run and yields one line for each violation.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -46,8 +45,7 @@ _ENVELOPE: Final = 1024
 _CIRCUIT: Final = {"opened": "open", "half_opened": "half_open", "closed": "closed"}
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """A simulation that has come to its end.
 
     Attributes:
@@ -65,9 +63,9 @@ class Run:
     record: Record
     status: Mapping[str, BridgeHealth | IntegrationHealth]
     overview: Overview | None = None
-    left: list[str] = field(default_factory=list)
+    left: list[str] = msgspec.field(default_factory=list)
     is_settled: bool = True
-    unacknowledged: Mapping[str, list[Any]] = field(default_factory=dict)
+    unacknowledged: Mapping[str, list[Any]] = msgspec.field(default_factory=dict)
     listens: bool = True
 
 

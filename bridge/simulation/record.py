@@ -1,14 +1,14 @@
 """What happened in a simulation, in order, with virtual times in milliseconds since the beginning."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from bridge.core.model import Event
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """One thing that happened.
 
     Attributes:
@@ -18,8 +18,7 @@ class Entry:
     at_ms: int
 
 
-@dataclass(slots=True, eq=False)
-class Said(Entry):
+class Said(Entry, eq=False):
     """An event on the bus.
 
     Attributes:
@@ -35,8 +34,7 @@ class Said(Entry):
         return f"{self.at_ms} {event.event_type} {event.payload!r} {envelope} headers={event.headers!r}"
 
 
-@dataclass(slots=True, eq=False)
-class Garbage(Entry):
+class Garbage(Entry, eq=False):
     """A message on the bus that is no event.
 
     Attributes:
@@ -46,8 +44,7 @@ class Garbage(Entry):
     reason: str
 
 
-@dataclass(slots=True, eq=False)
-class Attempt(Entry):
+class Attempt(Entry, eq=False):
     """One attempt of an operation at a stand-in.
 
     Attributes:
@@ -79,8 +76,7 @@ class Attempt(Entry):
     result: Any = None
 
 
-@dataclass(slots=True, eq=False)
-class Delivered(Entry):
+class Delivered(Entry, eq=False):
     """A message that a stand-in has delivered to a subscription.
 
     Attributes:
@@ -103,8 +99,7 @@ class Delivered(Entry):
     outcome: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class SessionChange(Entry):
+class SessionChange(Entry, eq=False):
     """A session with a stand-in began or ended.
 
     Attributes:
@@ -118,8 +113,7 @@ class SessionChange(Entry):
     why: str = ""
 
 
-@dataclass(slots=True, eq=False)
-class Stored(Entry):
+class Stored(Entry, eq=False):
     """The outbox has committed an accepted event to its disk.
 
     Attributes:
@@ -147,8 +141,7 @@ class Stored(Entry):
     replayed: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Ended(Entry):
+class Ended(Entry, eq=False):
     """The outbox has committed the end of an accepted event.
 
     Attributes:
@@ -162,8 +155,7 @@ class Ended(Entry):
     attempts: int
 
 
-@dataclass(slots=True, eq=False)
-class Discarded(Entry):
+class Discarded(Entry, eq=False):
     """Dead letters were removed from the outbox's disk, because a command asked for it.
 
     Attributes:
@@ -173,8 +165,7 @@ class Discarded(Entry):
     count: int
 
 
-@dataclass(slots=True, eq=False)
-class Configured(Entry):
+class Configured(Entry, eq=False):
     """The files of the configuration have another content from now on, and the process is asked to read them.
 
     Attributes:
@@ -190,8 +181,7 @@ class Configured(Entry):
         return f"{self.at_ms} another configuration: {sorted(self.integrations)}, {sorted(self.routes)}"
 
 
-@dataclass(slots=True, eq=False)
-class Listening(Entry):
+class Listening(Entry, eq=False):
     """A program on the bus begins to listen, or ends.
 
     Attributes:
@@ -203,8 +193,7 @@ class Listening(Entry):
     listens: bool
 
 
-@dataclass(slots=True, eq=False)
-class Step(Entry):
+class Step(Entry, eq=False):
     """Something that the simulation itself did.
 
     Attributes:
@@ -216,8 +205,7 @@ class Step(Entry):
     kind: Literal["killed", "started", "note"] = "note"
 
 
-@dataclass(slots=True, eq=False)
-class LogLine(Entry):
+class LogLine(Entry, eq=False):
     """A line of the bridge's log.
 
     Attributes:
@@ -231,15 +219,14 @@ class LogLine(Entry):
     fields: Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """All that happened, in order.
 
     Attributes:
         entries: It.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Entry] = msgspec.field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
         """Append what has just happened, or begun."""

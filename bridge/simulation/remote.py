@@ -3,10 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from bridge.core.endpoint import NO_AUTH, Tls
@@ -39,8 +40,7 @@ from bridge.simulation.cluster import MemoryCluster, MemorySession
 from bridge.simulation.record import Attempt, Delivered, Record, SessionChange, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """How a stand-in answers one attempt.
 
     Attributes:
@@ -77,8 +77,7 @@ Key = tuple[str, bool, str | None]
 """What identifies a subscription at a remote: topic or queue, whether it is a queue, group."""
 
 
-@dataclass(slots=True, eq=False)
-class _Message:
+class _Message(msgspec.Struct, eq=False):
     """A message that a stand-in has for a subscription.
 
     Attributes:
@@ -96,8 +95,7 @@ class _Message:
     entry: Delivered | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Mailbox:
+class _Mailbox(msgspec.Struct, eq=False):
     """What a stand-in has for one subscription.
 
     Attributes:
@@ -108,13 +106,12 @@ class _Mailbox:
     """
 
     key: Key
-    waiting: deque[_Message] = field(default_factory=deque)
-    held: dict[str, tuple[_Message, Timer]] = field(default_factory=dict)
+    waiting: deque[_Message] = msgspec.field(default_factory=deque)
+    held: dict[str, tuple[_Message, Timer]] = msgspec.field(default_factory=dict)
     live: "_Live | None" = None
 
 
-@dataclass(slots=True, eq=False)
-class _Live:
+class _Live(msgspec.Struct, eq=False):
     """A subscription of a session.
 
     Attributes:
@@ -131,7 +128,7 @@ class _Live:
     acknowledged: bool
     task: asyncio.Task[None] | None = None
     now: _Message | None = None
-    unconfirmed: list[_Message] = field(default_factory=list)
+    unconfirmed: list[_Message] = msgspec.field(default_factory=list)
     is_ending: bool = False
 
 
@@ -208,7 +205,7 @@ class ScriptedRemote:
 
     def spec_for(self) -> AdapterSpec:
         """Return the protocol's spec whose sessions talk to this stand-in."""
-        return replace(self.spec, create=partial(ScriptedSession, self, self.spec), transports=())
+        return msgspec.structs.replace(self.spec, create=partial(ScriptedSession, self, self.spec), transports=())
 
     # --- what a script does to it
 

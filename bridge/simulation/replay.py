@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+import msgspec
 
 from bridge.config import Configuration
 from bridge.config.case_models import Case
@@ -24,8 +25,7 @@ _LEAST: Final = 60.0
 _MOST_FAULTS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(msgspec.Struct, frozen=True):
     """The events of a recording that programs have emitted.
 
     Attributes:
@@ -44,8 +44,7 @@ class Trace:
         return self.events[-1][0] if self.events else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """What came of a recording.
 
     Attributes:

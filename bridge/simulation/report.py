@@ -1,9 +1,10 @@
 """Write the results of the tests of a configuration as lines of text, for a person."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+import msgspec
 
 from bridge.core.diagnostic import Location
 from bridge.core.printable import printable
@@ -21,8 +22,7 @@ _BEFORE: Final = 20
 Kind = Literal["passed", "failed", "title", "expected", "came", "note", "line", "trouble", "plain"]
 
 
-@dataclass(frozen=True, slots=True)
-class TextLine:
+class TextLine(msgspec.Struct, frozen=True):
     """One line of a report.
 
     Attributes:

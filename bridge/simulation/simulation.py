@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
 import structlog
 
 from bridge.bus import Codec, Limits, Rejected
@@ -161,14 +162,14 @@ class Simulation:
                 self._specs[name] = self.remotes[name].spec_for()
         self._subscriptions |= {one.name: one for one in configuration.subscriptions}
         if self._broker is None:
-            alone = tuple(replace(one, singleton=None) for one in configuration.subscriptions)
+            alone = tuple(msgspec.structs.replace(one, singleton=None) for one in configuration.subscriptions)
             configuration = replace(configuration, subscriptions=alone, fabrics={})
         return replace(
             configuration,
             bridge=configuration.bridge.model_copy(update={"status": None, "tracing": False}),
             bus=configuration.bus.model_copy(update={"mode": "host", "curve": None}),
             integrations={
-                name: replace(_limited(one), spec=self._specs[name]) if name in self._specs else one
+                name: msgspec.structs.replace(_limited(one), spec=self._specs[name]) if name in self._specs else one
                 for name, one in configuration.integrations.items()
             },
         )
@@ -586,4 +587,6 @@ def _limited(integration: Integration) -> Integration:
     """Return an integration that other nodes offer with the time limit of its adapter, which a stand-in has not."""
     if not integration.is_used:
         return integration
-    return replace(integration, resilience=integration.resilience.model_copy(update={"timeout": USUAL_LIMIT}))
+    return msgspec.structs.replace(
+        integration, resilience=integration.resilience.model_copy(update={"timeout": USUAL_LIMIT})
+    )

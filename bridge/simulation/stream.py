@@ -1,7 +1,8 @@
 """What a stream and a bucket of a broker keep, in memory: messages with an age, a bound and their ids, and keys."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.core.cluster import Headers, KeyEntry, StreamSpec, StreamState, subject_matches
 
@@ -17,8 +18,7 @@ def overlap(one: str, other: str) -> bool:
     return len(mine) == len(theirs)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(msgspec.Struct, frozen=True):
     """A message in a stream.
 
     Attributes:

@@ -1,8 +1,9 @@
 """Write what happened in a simulation as lines of text, for a person."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from bridge.core.model import Event
 from bridge.core.printable import printable
@@ -22,8 +23,7 @@ _ANSWER: Final = ("ok", "result", "error", "attempts")
 _KNOWN: Final = ("integration", "operation", "cause")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line of a timeline.
 
     Attributes:

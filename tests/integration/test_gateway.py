@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -43,7 +44,7 @@ def _sticky(setup: AdapterSetup) -> AdapterBase:
 
 
 #: The one adapter of these tests.
-ADAPTERS = {"memory": dataclasses.replace(SPEC, create=_sticky)}
+ADAPTERS = {"memory": msgspec.structs.replace(SPEC, create=_sticky)}
 
 
 Reader = Callable[..., Configuration]
@@ -330,7 +331,7 @@ async def test_a_certificate_that_was_renewed(read: Reader, tmp_path: Path):
     def configured() -> Configuration:
         configuration = read("kept")
         one = configuration.integrations["kept"]
-        return dataclasses.replace(configuration, integrations={"kept": dataclasses.replace(one, tls=Tls(ca=file))})
+        return dataclasses.replace(configuration, integrations={"kept": msgspec.structs.replace(one, tls=Tls(ca=file))})
 
     gateway = IntegrationGateway(configured(), load=configured)
     async with running(gateway):
@@ -440,7 +441,7 @@ async def test_a_renewed_certificate_is_noticed(read: Reader, tmp_path: Path):
     def configured() -> Configuration:
         configuration = read("kept")
         one = configuration.integrations["kept"]
-        integrations = {"kept": dataclasses.replace(one, tls=Tls(ca=tmp_path / "ca.pem"))}
+        integrations = {"kept": msgspec.structs.replace(one, tls=Tls(ca=tmp_path / "ca.pem"))}
         return dataclasses.replace(configuration, integrations=integrations)
 
     configuration = configured()

@@ -7,7 +7,6 @@ followed. Event headers and idempotency key are sent as with JSON-RPC.
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -40,8 +39,7 @@ PROTOCOL: Final = "http"
 _LEFT: Final = "http.events"
 
 
-@dataclass(slots=True)
-class _OpenFeed:
+class _OpenFeed(msgspec.Struct):
     """The feed of a topic, with the subscription and its task while it runs.
 
     It stays when the feed has ended: it remembers what was delivered.

@@ -1,15 +1,15 @@
 """Parse the bytes of a stream of server-sent events (WHATWG HTML, section 9.2.6)."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 #: The longest id that is remembered, in bytes: a server must take it in a header of the next request.
 MAX_ID: Final = 1024
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
+class ServerEvent(msgspec.Struct, frozen=True):
     """One event.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -42,8 +41,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body: Any = msgspec.UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True):
     """A request of a command, checked and encoded.
 
     Attributes:

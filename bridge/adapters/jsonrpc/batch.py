@@ -8,9 +8,10 @@ then distribute the response, so that a cancelled call, even the leader's, does 
 import asyncio
 import copy
 from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
+
+import msgspec
 
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.connection import HttpConnection
@@ -30,8 +31,7 @@ from bridge.core.errors import BridgeError
 _LEAD: Final = object()
 
 
-@dataclass(slots=True, eq=False)
-class _Exchange:
+class _Exchange(msgspec.Struct, eq=False):
     """A batch that was sent; `waiting` counts the calls that still wait for the response."""
 
     connection: HttpConnection
@@ -39,8 +39,7 @@ class _Exchange:
     waiting: int
 
 
-@dataclass(slots=True, eq=False)
-class _BatchedCall:
+class _BatchedCall(msgspec.Struct, eq=False):
     """One call; its future gets `_LEAD`, the result, or the error. `call_id` is None for a notification."""
 
     text: bytes
@@ -52,11 +51,10 @@ class _BatchedCall:
         set_outcome(self.future, outcome)
 
 
-@dataclass(slots=True, eq=False)
-class _BatchQueue:
+class _BatchQueue(msgspec.Struct, eq=False):
     """The calls with the same HTTP headers; only these can share a request."""
 
-    waiting: deque[_BatchedCall] = field(default_factory=deque)
+    waiting: deque[_BatchedCall] = msgspec.field(default_factory=deque)
     leader: _BatchedCall | None = None
 
 

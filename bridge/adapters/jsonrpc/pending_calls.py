@@ -4,9 +4,10 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
+
+import msgspec
 
 from bridge.adapters.jsonrpc.wire import (
     MAX_BATCH,
@@ -20,8 +21,7 @@ from bridge.adapters.jsonrpc.wire import (
 from bridge.core.errors import BridgeError, ConnectionLostError, NotConnectedError, ProtocolError
 
 
-@dataclass(slots=True, eq=False)
-class PendingCall:
+class PendingCall(msgspec.Struct, eq=False):
     """One call.
 
     Attributes:

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
 import aiomqtt
+import msgspec
 from msgspec import UNSET
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -424,8 +424,7 @@ class MqttAdapter(AdapterBase):
             self._on_lost(error)
 
 
-@dataclass(slots=True)
-class _SessionState:
+class _SessionState(msgspec.Struct):
     """What the connections of one session have in common.
 
     Attributes:
@@ -438,8 +437,8 @@ class _SessionState:
 
     acks: Acks
     unacknowledged: UnacknowledgedMessages
-    unfinished: UnfinishedMessages = field(default_factory=UnfinishedMessages)
-    filters: KnownFilters = field(default_factory=KnownFilters)
+    unfinished: UnfinishedMessages = msgspec.field(default_factory=UnfinishedMessages)
+    filters: KnownFilters = msgspec.field(default_factory=KnownFilters)
     silent_end: float | None = None
 
     @classmethod

@@ -3,8 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from bridge.adapters._common.content import Codec
 from bridge.adapters._common.delivered import Delivered
@@ -41,8 +42,7 @@ MOST_IN_A_TURN: Final = 200
 _Result = TypeVar("_Result")
 
 
-@dataclass(eq=False, slots=True)
-class TopicSubscription:
+class TopicSubscription(msgspec.Struct, eq=False):
     """One subscription of this connection. It delivers its messages one after the other.
 
     Each is delivered while it is read from the socket, as long as nothing has to be waited for; else by a task.
@@ -69,9 +69,9 @@ class TopicSubscription:
     filter: str
     identifier: int
     queue: SubscriptionQueue | None = None
-    waiting: deque[IncomingMessage] = field(default_factory=deque)
+    waiting: deque[IncomingMessage] = msgspec.field(default_factory=deque)
     delivery: Awaitable[AckDecision | None] | None = None
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     is_idle: bool = False
     task: asyncio.Task[None] | None = None
     loose: int = 0

@@ -10,7 +10,6 @@ import math
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import count
 
 import msgspec
@@ -24,8 +23,7 @@ from bridge.core.settings import Hold
 from bridge.core.timer import Timer
 
 
-@dataclass(eq=False, slots=True)
-class Unacknowledged:
+class Unacknowledged(msgspec.Struct, eq=False):
     """One message for one subscription.
 
     Attributes:

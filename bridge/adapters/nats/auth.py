@@ -4,9 +4,10 @@ import base64
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from bridge.core.errors import AuthError
 from bridge.core.files import read_regular
@@ -20,8 +21,7 @@ _LARGEST: Final = 65_536
 _SEED: Final = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
 
 
-@dataclass(frozen=True, slots=True)
-class NkeySigner:
+class NkeySigner(msgspec.Struct, frozen=True):
     """Signs what a server sends to be signed, its nonce.
 
     Attributes:

@@ -2,9 +2,9 @@
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+import msgspec
 from pydantic import Field, model_validator
 
 from bridge.adapters._common import endpoint as endpoints
@@ -87,8 +87,7 @@ class NatsConfig(Strict):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a session goes.
 
     Attributes:

@@ -2,9 +2,9 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from redis.crc import key_slot
 
 from bridge.adapters.redis.connection import Connection
@@ -20,8 +20,7 @@ SLOTS: Final = 16_384
 Node = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class SlotMap:
+class SlotMap(msgspec.Struct, frozen=True):
     """The table of a cluster: ranges of slots, and the master of each.
 
     Attributes:

@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import zmq
 
 from bridge.bus.address import Address, parse_pair
@@ -44,8 +44,7 @@ _MAX_SUBSCRIPTION: Final = 1024
 _LINGER: Final = 250
 
 
-@dataclass(frozen=True, slots=True)
-class AccessControl:
+class AccessControl(msgspec.Struct, frozen=True):
     """Who may use a closed bus, and who is told of refusals.
 
     Attributes:

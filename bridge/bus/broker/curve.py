@@ -5,10 +5,10 @@ RFC 27). A socket that has a ZAP domain and enforces it refuses every client for
 """
 
 from collections.abc import Container
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import zmq
 from zmq.utils import z85
 
@@ -33,8 +33,7 @@ _VERSION: Final = b"1.0"
 _KEY_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class CurveServer:
+class CurveServer(msgspec.Struct, frozen=True):
     """The keys of a closed bus that is hosted here.
 
     Attributes:
@@ -58,8 +57,7 @@ class CurveServer:
             raise BusError(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
-class CurveClient:
+class CurveClient(msgspec.Struct, frozen=True):
     """The keys for joining a closed bus.
 
     Attributes:
@@ -120,8 +118,7 @@ def secure_client(socket: zmq.Socket[bytes], curve: CurveClient | None) -> None:
         socket.set(zmq.CURVE_SECRETKEY, curve.pair.secret.encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A client that ZAP refused.
 
     Attributes:

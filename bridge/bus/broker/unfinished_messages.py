@@ -11,8 +11,9 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.bus.broker.disconnects import OnDisconnect
 from bridge.bus.rejection import Reason
@@ -29,8 +30,7 @@ _SUSPICIOUS: Final = 1 << 20
 _TCP_INFO: Final = struct.Struct("=128xQ")
 
 
-@dataclass(slots=True)
-class _Mark:
+class _Mark(msgspec.Struct):
     received: int
     suspected: bool = False
     over: bool = False

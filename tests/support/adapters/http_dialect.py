@@ -1,8 +1,8 @@
 """Translate the contract suite's calls to the HTTP requests of `http_service`, because HTTP has paths, not methods."""
 
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from bridge.adapters.http import SPEC as HTTP
@@ -28,4 +28,4 @@ class HttpDialect(HttpAdapter):
         return None if command.notify else result["body"]
 
 
-SPEC = replace(HTTP, create=HttpDialect)
+SPEC = msgspec.structs.replace(HTTP, create=HttpDialect)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar, Final
 
@@ -239,4 +239,6 @@ class MemoryCarrier(MemoryAdapter):
         return super().begin(command, context, promise)
 
 
-CARRIER: Final = replace(SPEC, protocol=MemoryCarrier.protocol, create=MemoryCarrier, carries_fabrics=True)
+CARRIER: Final = msgspec.structs.replace(
+    SPEC, protocol=MemoryCarrier.protocol, create=MemoryCarrier, carries_fabrics=True
+)

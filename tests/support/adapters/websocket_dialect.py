@@ -1,6 +1,5 @@
 """Translate the contract suite's topics to `*`, the only one of WebSocket."""
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -24,4 +23,4 @@ class WebSocketDialect(WebSocketAdapter):
         return await super().subscribe("*", renamed, options)
 
 
-SPEC = replace(WEBSOCKET, create=WebSocketDialect)
+SPEC = msgspec.structs.replace(WEBSOCKET, create=WebSocketDialect)

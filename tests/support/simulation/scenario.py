@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from bridge.config import Configuration, load
 from bridge.registry import AdapterRegistry
 from bridge.simulation import START_MS, Answer, Attempt, Said, Simulation
@@ -443,7 +445,7 @@ def changed(whole: Configuration, gone: Collection[str], timeout: str = "") -> C
     if timeout:
         seconds = {"timeout": float(timeout.removesuffix("s"))}
         integrations = {
-            name: replace(one, resilience=one.resilience.model_copy(update=seconds))
+            name: msgspec.structs.replace(one, resilience=one.resilience.model_copy(update=seconds))
             for name, one in integrations.items()
         }
     return replace(

@@ -1,9 +1,9 @@
 """`nemo-bridge adapters`: each adapter in its own words, and one that is broken beside the others."""
 
 import json
-from dataclasses import replace
 from typing import Annotated, Literal
 
+import msgspec
 import pytest
 from pydantic import Field
 
@@ -129,14 +129,14 @@ def test_what_an_author_wrote_does_nothing_to_the_terminal(
     class Keys(Strict):
         odd: Annotated[str, Field(alias=f"key{hostile}", description=f"meaning{hostile}")] = f"default{hostile}"
 
-    spec = replace(
+    spec = msgspec.structs.replace(
         PIGEON,
         summary=hostile,
         config=Keys,
         schemes={f"coop{hostile}": (1, False)},
         operations=frozenset({f"operation{hostile}"}),
         auth=frozenset({f"auth{hostile}"}),
-        transports=(replace(PIGEON.transports[0], schemes={f"owl{hostile}": (3, False)}),),
+        transports=(msgspec.structs.replace(PIGEON.transports[0], schemes={f"owl{hostile}": (3, False)}),),
     )
     monkeypatch.setenv("COLUMNS", width)
     monkeypatch.setattr(adapters, "AdapterRegistry", lambda: {f"name{hostile}": spec})

@@ -112,24 +112,30 @@ class Bus:
         )
 
 
-class Options(BusOptions):
+class Options(BusOptions, frozen=True):
     """Options that lead to a bus of the test."""
 
-    def __init__(self, bus: Bus) -> None:
-        object.__setattr__(self, "bus", bus)
-
-    __slots__ = ("bus",)
+    scripted: Any = None
 
     def client(self, prefixes: Sequence[str], *, listens: bool = True) -> Any:
         """Return the bus; who waits must not count as a listener."""
         assert listens is (prefixes == ())
-        return self.bus
+        return self.scripted
 
 
 def run(bus: Bus, event_type: str, *, wait: bool, timeout: str = "30s") -> ExitCode:
     """Emit an event with a header for the conditions, and one that must not go into the question."""
     header = ["tenant=north", "idempotency_key=k"] if wait else []
-    return emit.emit(Options(bus), event_type, '{"id": 7}', None, header, wait=wait, timeout=timeout, as_json=wait)
+    return emit.emit(
+        Options(None, None, None, scripted=bus),
+        event_type,
+        '{"id": 7}',
+        None,
+        header,
+        wait=wait,
+        timeout=timeout,
+        as_json=wait,
+    )
 
 
 def nothing(_: Bus, __: str) -> None:
@@ -192,7 +198,16 @@ def test_a_command(bridges: dict[str, Any], says: str, capsys: pytest.CaptureFix
 def test_json_needs_wait() -> None:
     """What --json would print comes only with --wait."""
     with pytest.raises(InvalidError, match="--wait"):
-        emit.emit(Options(Bus({}, nothing)), "a", "1", None, [], wait=False, timeout="1s", as_json=True)
+        emit.emit(
+            Options(None, None, None, scripted=Bus({}, nothing)),
+            "a",
+            "1",
+            None,
+            [],
+            wait=False,
+            timeout="1s",
+            as_json=True,
+        )
 
 
 # --- with --wait

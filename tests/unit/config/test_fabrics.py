@@ -1,6 +1,5 @@
 """Show how `fabric` blocks and `singleton` are read and checked, with the adapters that come with the bridge."""
 
-import dataclasses
 import json
 import re
 import socket
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from bridge.config import Configuration, FabricSettings, load, masked, show
@@ -142,7 +142,7 @@ def complaints(faults: Callable[..., tuple[Diagnostic, ...]], tmp_path: Path) ->
 def test_a_fabric(read: Read):
     """A block becomes settings: one pattern or label may be written without a list, all else has its default."""
     (found,) = read(FABRIC).fabrics.values()
-    assert dataclasses.replace(found, location=FabricSettings("", "", "").location) == FabricSettings(
+    assert msgspec.structs.replace(found, location=FabricSettings("", "", "").location) == FabricSettings(
         name="plant",
         integration="cluster",
         node="desk-7-example-com",

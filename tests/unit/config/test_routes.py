@@ -1,7 +1,6 @@
 """Show how `route` and `subscription` blocks are read and checked."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
 GROUND = """
@@ -258,7 +257,7 @@ def test_diagnostics_of_subscriptions(diagnostics, inner, line, wanted):
 )
 def test_prefetch(load_text, adapters, common_window, more, wanted):
     """It holds for each subscription that acknowledges; where the protocol cannot limit one, a warning says so."""
-    adapters["mqtt"] = dataclasses.replace(adapters["mqtt"], common_window=common_window)
+    adapters["mqtt"] = msgspec.structs.replace(adapters["mqtt"], common_window=common_window)
     ground = GROUND.replace('  type = "mqtt"\n', '  type = "mqtt"\n  config {\n    client_id = "c"\n  }\n')
     found = load_text(f'{ground}subscription "s" {{\nintegration = "mqtt"\ntopic = "a"\n{more}\n}}\n')
     assert found.subscriptions[0].prefetch == wanted

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import msgspec
@@ -416,7 +416,7 @@ async def test_an_operation_that_the_adapter_lacks():
 async def test_what_is_not_safe_is_told():
     """A warning is in each health, without secrets of the configuration."""
     running = RunningConnection()
-    spec = replace(running.connection.settings.spec, schemes={"x": (1, False), "xs": (2, True)})
+    spec = msgspec.structs.replace(running.connection.settings.spec, schemes={"x": (1, False), "xs": (2, True)})
     auth = AuthBasic(type="basic", password=SecretStr("hunter2"))
     settings = Settings(spec, endpoint=Endpoint(url="x://inner.example"), auth=auth)
     running.connection = Connection(

@@ -1,7 +1,7 @@
 """Show how a change of a file is noticed that the settings of an integration name."""
 
+import dataclasses
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +44,7 @@ def test_all_files_of_the_settings_are_seen(tmp_path: Path):
     assert set(states) == {str(tmp_path / name) for name in [*names, "missing"]}
     assert states[str(tmp_path / "missing")] is None
     assert file_states(settings) == file_states(settings)
-    assert file_states(replace(settings, auth=AuthNone(type="none"), tls=Tls(), config=None)) == ()
+    assert file_states(dataclasses.replace(settings, auth=AuthNone(type="none"), tls=Tls(), config=None)) == ()
 
 
 def test_each_way_to_renew_a_file_is_noticed(tmp_path: Path):

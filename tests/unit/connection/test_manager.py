@@ -1,9 +1,10 @@
 """All integrations: what a new configuration adds, changes, removes and leaves unchanged."""
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import msgspec
@@ -402,7 +403,7 @@ async def test_another_protocol_under_the_same_name():
         running.submit("a", "hang")
         await running.clock.settle()
         one = running.wanted("a")["a"]
-        other = {"a": replace(one, spec=replace(one.spec, summary="another"))}
+        other = {"a": dataclasses.replace(one, spec=msgspec.structs.replace(one.spec, summary="another"))}
         applying = asyncio.create_task(running.manager.apply(other, {}))
         await running.clock.settle()
         running.submit("a", "echo")
@@ -423,10 +424,10 @@ async def test_every_part_of_the_settings_counts():
     async with running:
         one = running.wanted("a")["a"]
         for changed in (
-            replace(one, tls=Tls(verify=False)),
-            replace(one, config=Strict()),
-            replace(one, health=HealthSettings(interval=1.0)),
-            replace(one, spec=replace(one.spec, summary="another")),
+            dataclasses.replace(one, tls=Tls(verify=False)),
+            dataclasses.replace(one, config=Strict()),
+            dataclasses.replace(one, health=HealthSettings(interval=1.0)),
+            dataclasses.replace(one, spec=msgspec.structs.replace(one.spec, summary="another")),
         ):
             assert (await running.manager.apply({"a": changed}, {}))["changed"] == ["a"]
         specs = {"a": [SubscriptionSpec("w", "topic")]}

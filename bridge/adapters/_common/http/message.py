@@ -1,10 +1,10 @@
 """Hold one HTTP response, and collect its body up to a size limit."""
 
 import zlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
+import msgspec
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -16,8 +16,7 @@ _SLICE: Final = 16 * 1024
 _MOST_OVERHEAD: Final = 64 * 1024
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """A complete response.
 
     Attributes:

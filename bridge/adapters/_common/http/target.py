@@ -1,12 +1,11 @@
 """Resolve where HTTP requests go, from the `endpoint`, `auth` and `tls` blocks."""
 
-import dataclasses
 import ssl
 from base64 import b64encode
-from dataclasses import dataclass
 from typing import Final
 
 import httpx
+import msgspec
 
 from bridge.adapters._common import endpoint as endpoints
 from bridge.adapters._common.endpoint import client_tls, server_name
@@ -18,8 +17,7 @@ from bridge.core.ports import AdapterSetup
 SCHEMES: Final[Schemes] = {"http": (80, False), "https": (443, True)}
 
 
-@dataclass(frozen=True, slots=True)
-class HttpTarget:
+class HttpTarget(msgspec.Struct, frozen=True):
     """A server and a path on it; no secret is in it, except inside `client_tls`.
 
     Attributes:
@@ -84,7 +82,7 @@ def resolve(setup: AdapterSetup, schemes: Schemes = SCHEMES) -> HttpTarget:
         url = httpx.URL(f"http://{server.name}{path}")
     except httpx.InvalidURL as error:
         raise EndpointError(server.key, f"not a URL: {error}") from None
-    server = dataclasses.replace(server, host=url.raw_host.decode("ascii"))
+    server = msgspec.structs.replace(server, host=url.raw_host.decode("ascii"))
     return HttpTarget(server, url.raw_path, client_tls(setup, server, alpn="http/1.1"), server_name(setup, server))
 
 

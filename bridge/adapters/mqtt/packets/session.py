@@ -1,8 +1,9 @@
 """The packets by which a broker accepts and ends a session: CONNACK and DISCONNECT (sections 3.2 and 3.14)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from bridge.adapters.mqtt.packets.properties import REASON_STRING, SERVER_REFERENCE, read_properties
 from bridge.adapters.mqtt.packets.wire_format import MalformedPacketError
@@ -13,8 +14,7 @@ _OLDER_CODES: Final = {0: 0, 1: 0x84, 2: 0x85, 3: 0x88, 4: 0x86, 5: 0x87}
 _MOST_TEXT: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a broker says about a session, at its beginning or at its end.
 
     Attributes:
@@ -25,7 +25,7 @@ class Verdict:
 
     code: int
     present: bool = False
-    properties: Mapping[int, Any] = field(default_factory=dict)
+    properties: Mapping[int, Any] = msgspec.field(default_factory=dict)
 
     @property
     def details(self) -> str:

@@ -3,8 +3,8 @@
 import errno
 import socket
 import ssl
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from bridge.adapters._common.errors import cause_of, opening_error, reason_of
@@ -75,7 +75,9 @@ def test_no_connection_at_all(error: OSError, words: str) -> None:
 
 def test_a_refused_connection_elsewhere() -> None:
     """Another machine may refuse by a rule of its firewall, so nothing is said of what listens."""
-    found = opening_error(ConnectionRefusedError(errno.ECONNREFUSED, ""), replace(PLAIN, host="10.0.0.1"))
+    found = opening_error(
+        ConnectionRefusedError(errno.ECONNREFUSED, ""), msgspec.structs.replace(PLAIN, host="10.0.0.1")
+    )
     assert found.message == "no connection to 10.0.0.1:7: connection refused"
 
 
