@@ -10,12 +10,7 @@ def main() -> None:
         SystemExit: Always, with an exit code of `bridge.cli.exit_codes.ExitCode`.
     """
     try:
-        from bridge.core.lean import without  # noqa: PLC0415 - Ctrl-C may come meanwhile
-
-        with without("rich"):
-            import structlog  # noqa: F401, PLC0415 - the modules of the bridge then find it imported
-
-        from bridge.cli.main import main as run  # noqa: PLC0415
+        from bridge.cli.main import main as run  # noqa: PLC0415 - Ctrl-C may come meanwhile
     except KeyboardInterrupt:
         sys.exit(130)  # ExitCode.INTERRUPTED, which may not be imported yet
     run()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-import structlog
 
 from bridge import __version__
 from bridge.bus import Bus, CurveClient, CurveServer, Transport
@@ -33,6 +32,7 @@ from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.echo import EchoFilter
 from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, OutboxError, StoppingError
 from bridge.core.event_type import to_emitted_type
+from bridge.core.log import structlog
 from bridge.core.model import ConnectionStatus, Event, Inbound, Letters, Outcome
 from bridge.core.payloads import (
     BridgeHealth,

@@ -10,9 +10,8 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-import structlog
-
 from bridge.cli.exit_codes import ExitCode
+from bridge.core.log import structlog
 
 #: Seconds for what still runs when the work is done: abandoned tasks, and threads in a name lookup.
 _LEFT_OVER: Final = 0.5

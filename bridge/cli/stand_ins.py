@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import structlog
-
 from bridge.config import Integration
 from bridge.core.endpoint import ResolvedEndpoint
+from bridge.core.log import structlog
 from bridge.core.ports import Clock
 
 #: The protocols that have stand-ins. A broker is more than its answers; run a real one.

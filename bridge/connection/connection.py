@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
-import structlog
 
 from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
@@ -21,6 +20,7 @@ from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import BridgeError, NotConnectedError, RejectedError, StoppingError
 from bridge.core.fabric import Fabrics
+from bridge.core.log import structlog
 from bridge.core.log_fields import error_fields
 from bridge.core.model import (
     CircuitState,

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from bridge.core.errors import BridgeError
+from bridge.core.log import structlog
 from bridge.core.log_fields import AGAIN, error_fields, operation_fields
 from bridge.core.model import CircuitState, ConnectionStatus, Operation
 from bridge.core.payloads import CircuitChange

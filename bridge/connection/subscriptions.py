@@ -15,7 +15,6 @@ from functools import partial
 from typing import Final
 
 import msgspec
-import structlog
 from msgspec import UNSET
 
 from bridge.connection.duplicates import Duplicates
@@ -26,6 +25,7 @@ from bridge.core.cancel import BoundedTasks
 from bridge.core.errors import AttemptTimeoutError, BridgeError, InvalidError, NotConnectedError
 from bridge.core.event_type import to_emitted_type
 from bridge.core.fabric import Lease
+from bridge.core.log import structlog
 from bridge.core.model import DEFAULT_QOS, Inbound, Subscribe, Unsubscribe
 from bridge.core.payloads import Asked, LiveSubscription, SubscriptionHealth
 from bridge.core.ports import Clock, ProtocolAdapter, Span, Subscription, SubscriptionOptions

@@ -10,9 +10,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import structlog
-
 from bridge.core.errors import BridgeError, ConnectionLostError
+from bridge.core.log import structlog
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer
 

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-import structlog
-
 from bridge.core.errors import BridgeError, ErrorObject
+from bridge.core.log import structlog
 from bridge.core.log_fields import error_fields, operation_fields
 from bridge.core.model import Operation
 from bridge.core.payloads import DeadLetter

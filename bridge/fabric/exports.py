@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 import msgspec
-import structlog
 
 from bridge.core.errors import BridgeError, NotConnectedError, StoppingError
 from bridge.core.event_type import RESERVED
 from bridge.core.filters import AnyOf, Glob
+from bridge.core.log import structlog
 from bridge.core.model import FABRIC, MAX_HOP, Cause, Event, Export, Operation, Outcome
 from bridge.core.rate_limited import RateLimited
 from bridge.core.responder import Responder

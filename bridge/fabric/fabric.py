@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from bridge.config import FabricSettings
 from bridge.core.backoff import Backoff
 from bridge.core.cancel import BoundedTasks
 from bridge.core.cluster import ClusterSession, StreamSpec, cluster_of
 from bridge.core.errors import BridgeError, InvalidError, NotConnectedError
+from bridge.core.log import structlog
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads import FabricHealth, FabricRejected, FabricStatus, FabricView, FleetNode

@@ -7,10 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from bridge.core.files import read_regular
 from bridge.core.lock_file import make_private
+from bridge.core.log import structlog
 
 #: Bytes of the file: 32 hexadecimal digits and the end of the line.
 _SIZE: Final = 33

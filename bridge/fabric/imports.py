@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from bridge.core.cluster import ClusterSession, OnEnded, Received
 from bridge.core.errors import BridgeError, InvalidError
 from bridge.core.event_type import RESERVED
 from bridge.core.filters import AnyOf, Glob
+from bridge.core.log import structlog
 from bridge.core.model import FABRIC, MAX_HOP, ORIGIN, REPEATED, Event
 from bridge.core.payloads import FabricMissed
 from bridge.fabric.context import FabricContext

@@ -16,11 +16,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import msgspec
-import structlog
 
 from bridge.core.backoff import Backoff
 from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry, Stop
 from bridge.core.errors import BridgeError
+from bridge.core.log import structlog
 from bridge.core.model import UInt
 from bridge.core.payloads import LeaseChange
 from bridge.core.timer import Timer

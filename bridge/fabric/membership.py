@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
-import structlog
 
 from bridge.core.cluster import ClusterSession, ConflictError, KeyEntry
 from bridge.core.errors import BridgeError, RejectedError, UnavailableError
+from bridge.core.log import structlog
 from bridge.core.log_fields import error_fields
 from bridge.core.model import ConnectionStatus
 from bridge.core.units import duration_text, size_text

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
-import structlog
 
 from bridge.core.cluster import KeyEntry
 from bridge.core.errors import InvalidError
+from bridge.core.log import structlog
 from bridge.core.model import ConnectionStatus
 from bridge.core.payloads.fabric import NodeHealth, NodeStatus
 from bridge.core.timer import Timer

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
-import structlog
 
 from bridge.core.errors import AuthError, BridgeError, InvalidError, NotSupportedError, ThrottledError
+from bridge.core.log import structlog
 from bridge.core.model import CONTROLS, Outcome
 from bridge.core.payloads import ConsoleAction, Moved
 from bridge.core.ports import Clock, Publisher

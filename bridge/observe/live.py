@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, cast
 
 import msgspec
-import structlog
 
 from bridge.core.errors import BridgeError, InvalidError, OverloadedError
+from bridge.core.log import structlog
 from bridge.core.payloads import Fleet, Inspection, IntegrationRow, Overview, RouteRow, SubscriptionRow
 from bridge.core.ports import Clock
 from bridge.core.redaction import MASK

@@ -12,9 +12,8 @@ from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any, Final, Literal
 
-import structlog
-
 from bridge.core.clock import RealClock
+from bridge.core.log import structlog
 from bridge.core.ports import Clock
 from bridge.core.printable import printable, printable_json
 from bridge.core.rate_limited import RateLimited

@@ -16,7 +16,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -24,6 +23,7 @@ from websockets.http11 import Request, Response
 
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
+from bridge.core.log import structlog
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
 from bridge.observe.static_files import POLICY, StaticFile, read_console

@@ -15,7 +15,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -29,6 +28,7 @@ from opentelemetry.util.re import parse_env_headers
 from bridge import __version__
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import BridgeError, ConfigError
+from bridge.core.log import structlog
 from bridge.core.model import Command, Enqueue, Inbound, Operation, Publish, Request, in_trace, trace_of
 from bridge.core.ports import Clock
 from bridge.core.rate_limited import RateLimited

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-import structlog
 from msgspec.structs import replace
 
+from bridge.core.log import structlog
 from bridge.core.ports import Clock
 from bridge.outbox.entry import Entry
 from bridge.outbox.ports import Storage

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from bridge.core.errors import OverloadedError, StoppingError
 from bridge.core.event_type import to_event_type
+from bridge.core.log import structlog
 from bridge.core.model import Event, Operation, Outcome
 from bridge.core.payloads import LetterList, OutboxCounts, OutboxLoss
 from bridge.core.ports import Clock, Tracer

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from bridge.core.errors import BridgeError
+from bridge.core.log import structlog
 from bridge.core.log_fields import AGAIN, error_fields
 from bridge.core.ports import Clock
 from bridge.core.timer import Timer

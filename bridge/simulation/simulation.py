@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
-import structlog
 
 from bridge.bus import Codec, Limits, Rejected
 from bridge.config import Configuration, Integration, SubscriptionSettings
 from bridge.core.fabric import USUAL_LIMIT
+from bridge.core.log import structlog
 from bridge.core.model import CircuitState, ConnectionStatus
 from bridge.core.payloads import BridgeHealth, IntegrationHealth, Overview
 from bridge.core.ports import AdapterSpec

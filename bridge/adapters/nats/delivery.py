@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-import structlog
-
 from bridge.adapters.nats.protocol import NatsMessage
 from bridge.core.errors import BridgeError, ConnectionLostError, OverloadedError
+from bridge.core.log import structlog
 
 #: Messages of one subscription, and their bytes, that wait at most; what comes on top is dropped (NATS' own limit for a
 #: slow consumer is of the same size).

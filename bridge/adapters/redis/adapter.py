@@ -18,8 +18,6 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
-import structlog
-
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.config import RedisConfig
@@ -44,6 +42,7 @@ from bridge.core.errors import (
     RejectedError,
     UnavailableError,
 )
+from bridge.core.log import structlog
 from bridge.core.model import Ack, Command, Enqueue, Publish, QueueMessage
 from bridge.core.ports import (
     NO_OPTIONS,

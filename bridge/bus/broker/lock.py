@@ -9,10 +9,9 @@ import os
 import stat
 from pathlib import Path
 
-import structlog
-
 from bridge.core.errors import BusError
 from bridge.core.lock_file import HeldError, LockFile, make_private
+from bridge.core.log import structlog
 
 
 class SocketLock:

@@ -5,14 +5,13 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import structlog
-
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.connection import Connection, OnEnd, ignore_outcome
 from bridge.adapters.redis.streams.entries import Fields, decode_fields, message_id
 from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read, rest_of
 from bridge.adapters.redis.streams.reader import BLOCK
 from bridge.core.errors import BridgeError, RejectedError
+from bridge.core.log import structlog
 from bridge.core.model import QueueMessage
 from bridge.core.ports import Clock
 

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-import structlog
-
 from bridge.adapters._common.content import Codec
 from bridge.adapters.redis.connection import Connection, ignore_outcome
 from bridge.adapters.redis.streams.entries import Fields, decode_fields
 from bridge.adapters.redis.streams.groups import Consumer, make_group, parse_read, position, rest_of
 from bridge.core.errors import BridgeError
+from bridge.core.log import structlog
 from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
