@@ -153,9 +153,7 @@ async def test_a_message_from_outside(world: World) -> None:
     (received,) = await world.collector.wait("nats message")
     (again,) = await world.collector.wait("mqtt message")
     sent = [
-        next(
-            one for one in await world.collector.wait(name) if one.attributes.get("messaging.destination.name") == "out"
-        )
+        await world.collector.find(name, lambda one: one.attributes.get("messaging.destination.name") == "out")
         for name in ("mqtt publish", "mqtt publish attempt")
     ]
     arrived = await world.program.wait("arrived")
