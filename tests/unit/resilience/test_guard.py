@@ -1,7 +1,9 @@
 """The guard: attempts, retries, time limits and the reports about them."""
 
 import asyncio
+import gc
 import random
+import weakref
 from typing import Any
 
 import msgspec
@@ -23,7 +25,8 @@ from bridge.core.errors import (
 )
 from bridge.core.model import Outcome
 from bridge.core.settings import ResilienceSettings
-from bridge.resilience import Guard
+from bridge.resilience import Guard, GuardedCall
+from bridge.resilience.guarded_call import RunningAttempt
 from tests.support.guard.calls import AwaitedCall, Promised, outcome_of
 from tests.support.guard.harness import GuardHarness, script, wire
 from tests.support.guard.operations import operation
@@ -421,3 +424,35 @@ async def test_an_attempt_that_its_library_cancels_is_a_lost_connection(idempote
     assert (outcome.ok, outcome.attempts) == ((True, 2) if idempotent else (False, 1))
     sums = guarded.guard.accounting.sums()
     assert (sums.accepted, sums.in_flight, sums.queued) == (1, 0, 0)
+
+
+def test_an_attempt_that_is_over_leaves_no_cycle() -> None:
+    """Who is told of its end holds the attempt; both are free at once then, without the garbage collector."""
+
+    class Adapter:
+        def __init__(self, promise: RunningAttempt) -> None:
+            self.promise = promise
+            promise.add_done_callback(self.told)
+            self.count = 0
+
+        def told(self, _: object) -> None:
+            self.count += 1
+
+    gc.disable()
+    try:
+        for end in (
+            lambda attempt: attempt.set_result(1),
+            lambda attempt: attempt.set_exception(UnavailableError("down")),
+            lambda attempt: attempt.close(),
+        ):
+            call = GuardedCall(operation(1), idempotent=True)
+            attempt = RunningAttempt(lambda *_: None, call, 0.0, 1.0, 0, 0)
+            adapter = Adapter(attempt)
+            end(attempt)
+            attempt.close()
+            assert adapter.count == 1
+            left = weakref.ref(adapter)
+            del adapter, attempt
+            assert left() is None
+    finally:
+        gc.enable()
