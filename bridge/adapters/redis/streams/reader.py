@@ -17,7 +17,7 @@ from bridge.core.model import Inbound
 from bridge.core.ports import AckDecision, Clock, Deliver
 from bridge.core.settings import DEFAULT_PREFETCH, Hold
 from bridge.core.timer import Timer
-from bridge.core.wakeups import INTERVAL, Frequency
+from bridge.core.wakeups import INTERVAL, MANY, Frequency
 
 _BATCH: Final = 100
 #: Entries whose events are on the bus and that are not acknowledged, at most: some tenths of a second of a fast stream.
@@ -122,8 +122,8 @@ class StreamReader:
                 continue
             await self._deliver_batch(entries, None)
             # Where the application answers, or there may be more, it is read at once.
-            few = self._hold is None and len(entries) < capacity
-            if few and self._frequency.has_read(len(entries), self._clock.monotonic()):
+            count = len(entries) if len(entries) < capacity else MANY + 1
+            if self._hold is None and self._frequency.has_read(count, self._clock.monotonic()):
                 await self._clock.sleep(INTERVAL)
 
     async def _redeliver_own(self) -> None:
