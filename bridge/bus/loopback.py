@@ -25,7 +25,7 @@ class Loopback:
         """`source` is the `source` of our events."""
         self._prefix = Codec.own_prefix(source)
         self._last = b""
-        self._came: asyncio.Event | None = None  # set while somebody waits
+        self._came: asyncio.Event | None = None  # made for the first one who waits
 
     def is_own(self, body: bytes) -> bool:
         """Tell whether the second frame of a message is an own event; remember the last one."""
@@ -38,8 +38,8 @@ class Loopback:
 
     async def wait_for(self, event_id: int) -> None:
         """Wait until the own event with this id, or a later one, has come back."""
-        self._came = asyncio.Event()
+        if self._came is None:
+            self._came = asyncio.Event()
         while _number(self._last) < event_id:
             self._came.clear()
             await self._came.wait()
-        self._came = None

@@ -98,6 +98,11 @@ class Wakeups:
         self._many = many
         self._frequency = Frequency(many)
 
+    @property
+    def in_intervals(self) -> bool:
+        """Whether the source is read after each interval, and not watched."""
+        return self._timer is not None
+
     def hurry(self) -> None:
         """Note that somebody waits for what comes of a message that is being read."""
         self._frequency.hurry()

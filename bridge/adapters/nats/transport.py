@@ -61,8 +61,8 @@ class Transport(asyncio.Protocol):
         self._awaits_tls = self._is_open = self._is_ended = False
         self._wants_tls = self._is_refused = False
         self._reason: Exception | None = None
-        self._in_intervals = False
-        self._wakeups = Wakeups(ignore=self._ignore, read=self._let_read, watch=self._watch)
+        # What pauses it for an interval is each reading: see `data_received`.
+        self._wakeups = Wakeups(ignore=lambda: None, read=self._let_read, watch=self._let_read)
         self.last_heard: float | None = None
 
     # --- opening
@@ -135,20 +135,13 @@ class Transport(asyncio.Protocol):
 
     def expect(self) -> None:
         """Read at once from now on: somebody waits for an answer to what was written."""
-        if self._in_intervals:
+        if self._wakeups.in_intervals:
             self._wakeups.hurry()
             self._wakeups.has_read(0)
-
-    def _ignore(self) -> None:
-        self._in_intervals = True
 
     def _let_read(self) -> None:
         if self._socket is not None and not self._socket.is_closing():
             self._socket.resume_reading()
-
-    def _watch(self) -> None:
-        self._in_intervals = False
-        self._let_read()
 
     # --- writing
 
@@ -208,7 +201,7 @@ class Transport(asyncio.Protocol):
             self._end(MalformedError(_PLAINTEXT))
         if self._is_open:
             self._wakeups.has_read(messages)
-            if self._in_intervals and self._socket is not None and not self._socket.is_closing():
+            if self._wakeups.in_intervals and self._socket is not None and not self._socket.is_closing():
                 self._socket.pause_reading()
 
     def _greet(self, operation: Operation) -> None:
