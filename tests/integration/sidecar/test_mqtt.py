@@ -228,12 +228,14 @@ async def test_a_flood_of_retained_messages_over_a_slow_line() -> None:
     """Answers that wait behind it are not missed: the sidecar is connected, also after a reconnection in its middle."""
     with mosquitto("max_inflight_messages 0") as broker:
         async with connected(broker.url) as outside:
-            for number in range(1500):
+            for number in range(3000):
                 await outside.publish(f"metrics/{number}", f"{number:0500}", qos=0, retain=True)
             await outside.publish("metrics/last", "last", qos=1, retain=True)
         async with fault_proxy("127.0.0.1", broker.port) as proxy:
             proxy.delay, proxy.mode = 0.2, "slow"
             text = configuration(broker).replace(str(broker.port), str(proxy.port))
+            # Shorter than the flood takes, and longer than a busy machine pauses between two of its pieces.
+            text = text.replace('timeout  = "300ms"', 'timeout  = "1500ms"')
             with (
                 sidecar(text.replace("clean_start = false", "clean_start = true")) as bridge,
                 bridge.program() as program,
