@@ -200,7 +200,7 @@ class IntegrationGateway:
             around.storage or Folder(state_dir),
             settings.outbox,
             responder=responder,
-            connection=self._manager.get,
+            connection=self._manager.connections.get,
             exports=self._fabrics.sender,
             clock=self._clock,
             rng=rng,
@@ -210,7 +210,7 @@ class IntegrationGateway:
         )
         self._dispatcher = Dispatcher(
             self._router(configuration),
-            self._manager,
+            self._manager.connections,
             self,
             outbox=self._outbox,
             bus=self.bus,
@@ -276,7 +276,7 @@ class IntegrationGateway:
         )
 
     def _connection(self, integration: str) -> Connection | None:
-        return self._manager.get(integration)
+        return self._manager.connections.get(integration)
 
     def _execute_for_node(self, event: Event, scope: str, done: Callable[[Outcome], None]) -> None:
         self._dispatcher.execute_for_node(event, scope, done)
@@ -456,14 +456,14 @@ class IntegrationGateway:
             self.stop(f"event {event.event_type}")
             return
         decision = self._dispatcher.router.decide(event.event_type)
-        is_exported = self._fabrics.takes(event.event_type)
+        is_exported = bool(self._fabrics.by_label) and self._fabrics.takes(event.event_type)
         if (decision.sets_off or is_exported) and self._echoes.is_echo(event):
             self.bus.reject_echo(event.event_type)
             return
         if is_exported:
             self._fabrics.on_event(event)
         if decision.sets_off or decision.health:
-            self._dispatcher.on_event(event)
+            self._dispatcher.on_event(event, decision)
 
     def _sets_off(self, event_type: str) -> bool:
         """Return whether an event of this type, also one of our own, sets off a route or is exported."""

@@ -126,6 +126,8 @@ class Bus:
         self._last_id = 0
         self._seq = 0
         self._loopback = Loopback(source)
+        self._own_prefix = self._loopback.prefix
+        self._confirms = False  # whether any message was ever to be confirmed
         self._confirmations = Confirmations(
             clock, can_return=self._can_return, when_written=self._transport.when_written, hurry=self.hurry
         )
@@ -217,6 +219,7 @@ class Bus:
         if sender is not None and sender.send(frame, body):
             self.stats.published += 1
             if confirmed:
+                self._confirms = True
                 self._confirmations.sent(frame, body)
         else:
             self.stats.dropped += 1
@@ -594,9 +597,12 @@ class Bus:
     def _on_message(self, frame: bytes, body: bytes) -> None:
         if self._watcher is not None:
             self._watcher(frame, body)
-        self._confirmations.came(frame, body)
-        if self._loopback.is_own(body) and not self._passes_own(frame):
-            return
+        if self._confirms:
+            self._confirmations.came(frame, body)
+        if body.startswith(self._own_prefix):
+            self._loopback.came(body)
+            if not self._passes_own(frame):
+                return
         try:
             event = self._codec.decode(frame, body)
         except Rejected as rejected:

@@ -19,22 +19,23 @@ def _number(body: bytes) -> int:
 
 
 class Loopback:
-    """Recognises own events by their first bytes, so that they need not be decoded to be dropped."""
+    """Recognises own events by their first bytes, so that they need not be decoded to be dropped.
+
+    Attributes:
+        prefix: The bytes with which the second frame of an own event begins.
+    """
 
     def __init__(self, source: str) -> None:
         """`source` is the `source` of our events."""
-        self._prefix = Codec.own_prefix(source)
+        self.prefix = Codec.own_prefix(source)
         self._last = b""
         self._came: asyncio.Event | None = None  # made for the first one who waits
 
-    def is_own(self, body: bytes) -> bool:
-        """Tell whether the second frame of a message is an own event; remember the last one."""
-        if not body.startswith(self._prefix):
-            return False
+    def came(self, body: bytes) -> None:
+        """Remember an own event that has come back; `body` is its second frame."""
         self._last = body
         if self._came is not None:
             self._came.set()
-        return True
 
     async def wait_for(self, event_id: int) -> None:
         """Wait until the own event with this id, or a later one, has come back."""

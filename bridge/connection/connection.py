@@ -48,7 +48,6 @@ from bridge.core.ports import (
     AdapterSetup,
     Clock,
     Context,
-    OperationSpan,
     Promise,
     ProtocolAdapter,
     Publisher,
@@ -69,7 +68,7 @@ _MOST_WARNING: Final = 500
 #: How many warnings are remembered as told.
 _MOST_TOLD: Final = 50
 #: The context of operations whose event has no headers: not idempotent, idempotent.
-_FIRST_HOP: Final = tuple(Context(forwarded_headers(None, 0), idempotent=idempotent) for idempotent in (False, True))
+_FIRST_HOP: Final = Context(forwarded_headers(None, 0))
 
 Done = Callable[[Operation, Outcome], None]
 """Called once with an operation and its outcome."""
@@ -393,16 +392,21 @@ class Connection:
         span = None
         if self._tracer is not None:
             operation, span = self._tracer.operation(operation, self.settings.spec.protocol)
-        self.guard.submit(AdapterCall(self, operation, done, idempotent=self.may_repeat(operation), span=span))
+        self.guard.submit(AdapterCall(connection=self, operation=operation, done=done, span=span))
 
-    def may_repeat(self, operation: Operation) -> bool:
-        """Whether an operation may be repeated: it has an idempotency key, or the adapter knows it as idempotent."""
+    def may_repeat(self, operation: Operation, session: ProtocolAdapter | None = None) -> bool:
+        """Whether an operation may be repeated: it has an idempotency key, or the adapter knows it as idempotent.
+
+        Args:
+            operation: The operation.
+            session: The session on which it was tried; None: the one that there is now.
+        """
         repeatable = operation.repeatable
         if repeatable or (repeatable is None and operation.idempotency_key is not None):
             return True
         if isinstance(operation.command, Subscribe | Unsubscribe):
             return True
-        session = self._keeper.current
+        session = session or self._keeper.current
         return session is not None and session.is_idempotent(operation.command)
 
     def _on_bug(self, bug: BaseException) -> None:
@@ -684,27 +688,27 @@ class Connection:
             self._log.checks(slow=self._checks_are_slow(), seconds=self._keeper.latency)
 
 
-class AdapterCall(GuardedCall):
-    """An operation that the guard runs on the current session of a connection."""
+class AdapterCall(GuardedCall, kw_only=True):
+    """An operation that the guard runs on the current session of a connection.
 
-    __slots__ = ("_connection", "_done")
+    Attributes:
+        connection: The connection.
+        done: Called with the operation and its outcome.
+        session: The session of the last attempt; None before.
+    """
 
-    def __init__(
-        self,
-        connection: Connection,
-        operation: Operation,
-        done: Done,
-        *,
-        idempotent: bool,
-        span: OperationSpan | None = None,
-    ) -> None:
-        super().__init__(operation, idempotent=idempotent, span=span)
-        self._connection = connection
-        self._done = done
+    connection: Connection
+    done: Done
+    session: ProtocolAdapter | None = None
+
+    @property
+    def idempotent(self) -> bool:
+        """See `GuardedCall.idempotent`. The session of the failed attempt tells, though it may have ended."""
+        return self.connection.may_repeat(self.operation, self.session)
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Begin one attempt on the session; see `GuardedCall.begin`."""
-        session = self._connection.session()
+        session = self.session = self.connection.session()
         operation = self.operation
         command = operation.command
         if type(command) is Subscribe:
@@ -716,9 +720,9 @@ class AdapterCall(GuardedCall):
             and operation.idempotency_key is None
             and not operation.hop
             and self.span is None
-            and not self._connection.settings.spec.sees_operations
+            and not self.connection.settings.spec.sees_operations
         ):
-            return session.begin(command, _FIRST_HOP[self.idempotent], promise)
+            return session.begin(command, _FIRST_HOP, promise)
         return session.begin(command, self._context(), promise)
 
     def _context(self) -> Context:
@@ -730,28 +734,28 @@ class AdapterCall(GuardedCall):
         headers = forwarded_headers(operation.headers, operation.hop)
         if attempt is not None and attempt.span is not None:
             headers = in_trace(headers, attempt.span.context)
-        seen = operation if self._connection.settings.spec.sees_operations else None
-        return Context(headers, operation.idempotency_key, self.idempotent, seen)
+        seen = operation if self.connection.settings.spec.sees_operations else None
+        return Context(headers, operation.idempotency_key, seen)
 
     @property
     def needs_session(self) -> bool:
         """Whether its protocol has sessions; see `GuardedCall.needs_session`."""
-        return self._connection.settings.spec.has_session
+        return self.connection.settings.spec.has_session
 
     def away(self) -> BridgeError | None:
         """Return why there is no session; see `GuardedCall.away`."""
         try:
-            self._connection.session()
+            self.connection.session()
         except NotConnectedError as error:
             return error
         return None
 
     async def _subscribe(self, session: ProtocolAdapter, command: Subscribe) -> Subscribed:
         source = self.operation.cause.source
-        return Subscribed(subscription=await self._connection.subscriptions.add(session, command, source))
+        return Subscribed(subscription=await self.connection.subscriptions.add(session, command, source))
 
     async def _unsubscribe(self, session: ProtocolAdapter, command: Unsubscribe) -> Nothing:
-        await self._connection.subscriptions.remove(session, command)
+        await self.connection.subscriptions.remove(session, command)
         return Nothing()
 
     def end(self, outcome: Outcome | None) -> None:
@@ -759,10 +763,10 @@ class AdapterCall(GuardedCall):
         if outcome is None:
             stopped = StoppingError("the bridge stopped before the answer came", maybe_sent=True)
             outcome = Outcome(error=stopped)
-            self._done(self.operation, outcome)
+            self.done(self.operation, outcome)
         else:
-            self._done(self.operation, outcome)
-            self._connection.learn(outcome)
+            self.done(self.operation, outcome)
+            self.connection.learn(outcome)
 
 
 async def _raise(bug: BaseException) -> None:

@@ -20,7 +20,11 @@ from bridge.core.redaction import Redactor
 
 
 class ConnectionManager:
-    """The connections by id. `run` owns their tasks; `apply` fits them to a configuration, also while they run."""
+    """Starts, changes and stops connections. `run` owns their tasks; `apply` fits them to a configuration at any time.
+
+    Attributes:
+        connections: The connections that there are now, by id.
+    """
 
     def __init__(
         self,
@@ -52,23 +56,19 @@ class ConnectionManager:
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
-        self._connections: dict[str, Connection] = {}
+        self.connections: dict[str, Connection] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: dict[asyncio.Task[None], None] = {}
         self._group: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
 
     def __iter__(self) -> Iterator[Connection]:
-        return iter(tuple(self._connections.values()))  # as it is now; a reload may go on beside the caller's waiting
-
-    def get(self, integration: str) -> Connection | None:
-        """Return the connection of an integration; None where there is none."""
-        return self._connections.get(integration)
+        return iter(tuple(self.connections.values()))  # as it is now; a reload may go on beside the caller's waiting
 
     async def run(self) -> None:
         """Run the connections until `close`."""
         async with asyncio.TaskGroup() as self._group:
-            for connection in self._connections.values():
+            for connection in self.connections.values():
                 self._start(connection)
             await self._over.wait()
             await self._end()
@@ -91,7 +91,7 @@ class ConnectionManager:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for connection in self._connections.values():
+        for connection in self.connections.values():
             connection.close()
 
     async def apply(
@@ -119,7 +119,7 @@ class ConnectionManager:
         Raises:
             ConfigError: An adapter cannot be made.
         """
-        have, files = self._connections, files or {}
+        have, files = self.connections, files or {}
         found = Prepared(
             added=sorted(wanted.keys() - have.keys()), removed=sorted(have.keys() - wanted.keys()), changed=[]
         )
@@ -156,12 +156,12 @@ class ConnectionManager:
         Returns:
             The plan that was carried out: `{added, changed, removed, unchanged}`, each a sorted list of ids.
         """
-        leaving = [self._connections.pop(name) for name in prepared.removed]
+        leaving = [self.connections.pop(name) for name in prepared.removed]
         for connection in prepared.fresh:
-            before = self._connections.pop(connection.id, None)
+            before = self.connections.pop(connection.id, None)
             if before is not None:
                 leaving.append(before)
-            self._connections[connection.id] = connection
+            self.connections[connection.id] = connection
         tasks = [self._take_task(connection) for connection in leaving]
         for connection in prepared.fresh:
             self._start(connection)
@@ -187,7 +187,7 @@ class ConnectionManager:
 
     async def _leave(self, connection: Connection, task: asyncio.Task[None] | None) -> None:
         """Let a connection end what is in flight, and then end it."""
-        silent = connection.id in self._connections
+        silent = connection.id in self.connections
         await connection.leave(silent=silent)
         if task is not None:
             task.cancel()

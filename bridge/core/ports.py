@@ -151,13 +151,11 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         headers: Headers to send in the protocol's own ones, where it has any.
         idempotency_key: The key to send to the remote, where the protocol can.
-        idempotent: True where the call may be repeated although the remote may have acted on it.
         operation: The whole operation; only where `AdapterSpec.sees_operations`.
     """
 
     headers: Mapping[str, str] = {}
     idempotency_key: str | None = None
-    idempotent: bool = False
     operation: Operation | None = None
 
     def joined(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:

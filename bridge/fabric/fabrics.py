@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 
 class Fabrics:
-    """The fabrics of a bridge, by label. `run` owns their tasks; `apply` fits them to a configuration, at any time."""
+    """The fabrics of a bridge. `run` owns their tasks; `apply` fits them to a configuration, at any time.
+
+    Attributes:
+        by_label: The fabrics that there are now.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         """Create it without a fabric."""
         self._around = around
-        self._fabrics: dict[str, Fabric] = {}
+        self.by_label: dict[str, Fabric] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._sessions: dict[str, ProtocolAdapter] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -39,15 +43,15 @@ class Fabrics:
 
     def apply(self, settings: Mapping[str, FabricSettings]) -> None:
         """Fit the fabrics to a configuration, `fabric` blocks by label. One that has changed leaves and joins again."""
-        for name, fabric in tuple(self._fabrics.items()):
+        for name, fabric in tuple(self.by_label.items()):
             if settings.get(name) != fabric.settings:
-                del self._fabrics[name]
+                del self.by_label[name]
                 self._end(fabric, gone=name not in settings)
         for name, wanted in settings.items():
-            if name not in self._fabrics:
+            if name not in self.by_label:
                 from bridge.fabric.fabric import Fabric  # noqa: PLC0415 - few bridges have a fabric
 
-                fabric = self._fabrics[name] = Fabric(wanted, self._around, partial(self._takes_beside, name))
+                fabric = self.by_label[name] = Fabric(wanted, self._around, partial(self._takes_beside, name))
                 if (session := self._sessions.get(wanted.integration)) is not None:
                     fabric.on_session(session)
                 self._start(fabric)
@@ -59,7 +63,7 @@ class Fabrics:
     async def run(self) -> None:
         """Run the fabrics until `close`."""
         async with asyncio.TaskGroup() as self._group:
-            for fabric in self._fabrics.values():
+            for fabric in self.by_label.values():
                 self._start(fabric)
             await self._over.wait()
             for task in self._running.values():
@@ -88,13 +92,13 @@ class Fabrics:
     async def drain(self) -> None:
         """Let the other nodes send no more commands; return when none comes any more."""
         async with asyncio.TaskGroup() as group:
-            for fabric in self._fabrics.values():
+            for fabric in self.by_label.values():
                 group.create_task(fabric.drain())
 
     async def leave(self) -> None:
         """Tell the other nodes that this bridge leaves, and give up its leases. It takes about a second at most."""
         async with asyncio.TaskGroup() as group:
-            for fabric in self._fabrics.values():
+            for fabric in self.by_label.values():
                 group.create_task(fabric.leave())
 
     # --- what happens
@@ -105,33 +109,32 @@ class Fabrics:
             self._sessions.pop(integration, None)
         else:
             self._sessions[integration] = session
-        for fabric in self._fabrics.values():
+        for fabric in self.by_label.values():
             if fabric.settings.integration == integration:
                 fabric.on_session(session)
 
     def on_status(self) -> None:
         """Tell the other nodes that the status of an integration has changed."""
-        for fabric in self._fabrics.values():
+        for fabric in self.by_label.values():
             fabric.touch()
 
     def on_event(self, event: Event) -> None:
         """Export an event of this bus to each fabric that takes it. Raises nothing."""
-        for fabric in self._fabrics.values():
+        for fabric in self.by_label.values():
             if fabric.exporter.takes(event.event_type):
                 fabric.exporter.on_event(event)
 
     def takes(self, event_type: str) -> bool:
         """Return whether events of this type are exported."""
-        # Asked for each event, and hardly any bridge has a fabric.
-        return bool(self._fabrics) and any(fabric.exporter.takes(event_type) for fabric in self._fabrics.values())
+        return any(fabric.exporter.takes(event_type) for fabric in self.by_label.values())
 
     def _takes_beside(self, name: str, event_type: str) -> bool:
         """Return whether another fabric than this one exports events of a type."""
-        return any(fabric.exporter.takes(event_type) for other, fabric in self._fabrics.items() if other != name)
+        return any(fabric.exporter.takes(event_type) for other, fabric in self.by_label.items() if other != name)
 
     def sender(self, integration: str, route: str) -> DeliveryConnection | None:
         """Return what sends the events of the outbox that a fabric exports; see `outbox.Outbox`."""
-        for fabric in self._fabrics.values():
+        for fabric in self.by_label.values():
             if fabric.route == route:
                 return fabric.exporter.sender(integration)
         return None
@@ -139,11 +142,11 @@ class Fabrics:
     @property
     def patterns(self) -> set[str]:
         """The patterns of the event types that are exported."""
-        return {pattern for fabric in self._fabrics.values() for pattern in fabric.settings.exports}
+        return {pattern for fabric in self.by_label.values() for pattern in fabric.settings.exports}
 
     def get(self, fabric: str) -> "Fabric | None":
         """Return the fabric of a label; None where there is none now."""
-        return self._fabrics.get(fabric)
+        return self.by_label.get(fabric)
 
     async def applied(self) -> None:
         """Return when the fabrics are fitted to a configuration again."""
@@ -157,7 +160,7 @@ class Fabrics:
 
     def lease(self, fabric: str, subscription: str) -> Lease:
         """See `core.fabric.Fabrics.lease`."""
-        lease = _Lease(self._fabrics, fabric, subscription)
+        lease = _Lease(self.by_label, fabric, subscription)
         self._leases.add(lease)
         return lease
 
@@ -165,12 +168,12 @@ class Fabrics:
 
     def publish_health(self) -> None:
         """Publish the health of all fabrics and nodes as a heartbeat."""
-        for fabric in self._fabrics.values():
+        for fabric in self.by_label.values():
             fabric.publish_health(heartbeat=True)
 
     def view(self) -> Fleet:
         """Return the result of `bridge.fleet`."""
-        return Fleet(fabrics={name: fabric.view() for name, fabric in self._fabrics.items()})
+        return Fleet(fabrics={name: fabric.view() for name, fabric in self.by_label.items()})
 
     async def forget_node(self, node: str, fabric: str | None) -> Forgotten:
         """Give up the place of a node that is gone, in one fabric or in all that know it.
@@ -179,15 +182,15 @@ class Fabrics:
             InvalidError: There is no such node or fabric, or the node lives.
             BridgeError: The broker refuses, or cannot be reached.
         """
-        if fabric is not None and fabric not in self._fabrics:
-            raise InvalidError(f"there is no fabric {fabric!r}{did_you_mean(fabric, self._fabrics)}")
+        if fabric is not None and fabric not in self.by_label:
+            raise InvalidError(f"there is no fabric {fabric!r}{did_you_mean(fabric, self.by_label)}")
         known = {
             name: one
-            for name, one in self._fabrics.items()
+            for name, one in self.by_label.items()
             if fabric in {None, name} and node in one.membership.nodes()
         }
         if not known:
-            names = {name for one in self._fabrics.values() for name in one.membership.nodes()}
+            names = {name for one in self.by_label.values() for name in one.membership.nodes()}
             raise InvalidError(f"there is no node {node!r}{did_you_mean(node, names)}")
         for one in known.values():
             await one.forget(node)
@@ -217,13 +220,13 @@ class _Used:
     """An integration of other nodes; the fabric behind it may come, change and go."""
 
     def __init__(self, fabrics: Fabrics, fabric: str, integration: str) -> None:
-        self._fabrics = fabrics
+        self.by_label = fabrics
         self._fabric = fabric
         self._integration = integration
 
     @property
     def _now(self) -> UsedIntegration | None:
-        fabric = self._fabrics.get(self._fabric)
+        fabric = self.by_label.get(self._fabric)
         return None if fabric is None else fabric.uses.of(self._integration)
 
     def unavailable(self) -> BridgeError | None:
@@ -234,7 +237,7 @@ class _Used:
     async def changed(self) -> None:
         """See `core.fabric.UsedIntegration.changed`."""
         now = self._now
-        await (self._fabrics.applied() if now is None else now.changed())
+        await (self.by_label.applied() if now is None else now.changed())
 
     async def perform(self, operation: Operation, context: Context) -> Executed:
         """See `core.fabric.UsedIntegration.perform`."""

@@ -169,7 +169,7 @@ class Views:
         )
 
     def _route(self, route: Route) -> RouteRow:
-        connection = self._manager.get(route.integration)
+        connection = self._manager.connections.get(route.integration)
         sums = None if connection is None else connection.guard.measured.routes.get(route.name)
         return RouteRow(
             route=route.name,
@@ -226,7 +226,7 @@ class Views:
         )
 
     def _connection(self, integration: str) -> Connection:
-        connection = self._manager.get(integration)
+        connection = self._manager.connections.get(integration)
         if connection is None:
             hint = did_you_mean(integration, (one.id for one in self._manager))
             raise UnknownIntegrationError(f"there is no integration {integration!r}{hint}")

@@ -144,12 +144,12 @@ class Guard:
             self._end(call, stopping_error())
         elif deadline is not None and deadline <= now:
             self._end(call, call.expired())
-        elif not self.breaker.allows():
-            self._end(call, self._circuit_open(call))
-        elif self._losses.known and self._losses.is_suspect(call):
+        elif self._losses.known and self.breaker.allows() and self._losses.is_suspect(call):
             self._wait_alone(call)
         elif self._limiter.try_start():
             self._start(call, now)
+        elif not self.breaker.allows():
+            self._end(call, self._circuit_open(call))
         elif self._limiter.full:
             self._end(call, OverloadedError("too many operations are waiting already"))
         else:
@@ -251,7 +251,8 @@ class Guard:
             self.measured.retries += 1
         self._retries.count(now)
         self.accounting.move(_QUEUED, _IN_FLIGHT)
-        call.attempt = RunningAttempt(self._settle, call, now, limit, permit, self._losses.ends)
+        span = None if call.span is None else call.span.attempt(call.attempts)
+        call.attempt = RunningAttempt(self._settle, call, now, limit, permit, self._losses.ends, span)
         self._running.start(call.attempt)
 
     def _give_up(self, attempt: RunningAttempt, cancelled: bool) -> None:
@@ -272,11 +273,12 @@ class Guard:
         call.attempt = None
         now = self._clock.monotonic()
         self._running.remove(attempt)
+        others = True
         try:
             if error is None:
                 self.accounting.move(_IN_FLIGHT, _SUCCEEDED)
                 self.breaker.success(attempt.permit, call.operation)
-                self._limiter.release()
+                others = self._limiter.release()
                 if attempt.span is not None:
                     attempt.span.end()
                 attempts = call.attempts
@@ -304,7 +306,8 @@ class Guard:
                     self._changed()
         except BaseException as bug:  # noqa: BLE001 - whoever is told raises it
             self._on_bug(bug)
-        self._pump(now)
+        if others:
+            self._pump(now)
 
     def _loss(self, attempt: RunningAttempt, error: BridgeError) -> Loss | None:
         """Return what the end of an attempt's connection means; None where the error is another one."""

@@ -5,38 +5,41 @@ import copy
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from bridge.core.errors import BridgeError, DeadlineError, RejectedError, StoppingError
 from bridge.core.model import FailedAttempt, Operation, Outcome
 from bridge.core.ports import Clock, OperationSpan, Promise, Span
 from bridge.core.timer import Timer
 
 
-class GuardedCall:
+class GuardedCall(msgspec.Struct, eq=False, kw_only=True):
     """An operation that the guard runs. A subclass begins its attempts (`begin`) and takes its outcome (`end`).
 
     Attributes:
         operation: What to do; its `deadline` counts while it waits, too.
-        idempotent: Whether it may be repeated although the remote may have acted on it.
         started: When it was accepted, in monotonic seconds.
         attempts: How many attempts were begun.
         attempt: The attempt that runs; None between two.
         last: The error of the last failed attempt; None before.
         history: All failed attempts, oldest first.
         span: Its part of a trace; None where no traces are written.
+        timer: For its waiting; None for most calls, which never wait.
     """
 
-    __slots__ = ("_timer", "attempt", "attempts", "history", "idempotent", "last", "operation", "span", "started")
+    operation: Operation
+    started: float = 0.0
+    attempts: int = 0
+    attempt: "RunningAttempt | None" = None
+    last: BridgeError | None = None
+    history: tuple[FailedAttempt, ...] = ()
+    span: OperationSpan | None = None
+    timer: Timer | None = None
 
-    def __init__(self, operation: Operation, *, idempotent: bool, span: OperationSpan | None = None) -> None:
-        self.operation = operation
-        self.idempotent = idempotent
-        self.span = span
-        self.started = 0.0
-        self.attempts = 0
-        self.attempt: RunningAttempt | None = None
-        self.last: BridgeError | None = None
-        self.history: tuple[FailedAttempt, ...] = ()
-        self._timer: Timer | None = None  # most calls never wait
+    @property
+    def idempotent(self) -> bool:
+        """Whether it may be repeated although the remote may have acted on it; asked when an attempt has failed."""
+        raise NotImplementedError
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Begin one attempt.
@@ -80,20 +83,21 @@ class GuardedCall:
 
     def set_timer(self, clock: Clock, seconds: float, callback: Callable[[], None]) -> None:
         """Call `callback` after `seconds` of waiting, unless `cancel_timer` comes first."""
-        if self._timer is None:
-            self._timer = Timer(clock)
-        self._timer.set(seconds, callback)
+        if self.timer is None:
+            self.timer = Timer(clock)
+        self.timer.set(seconds, callback)
 
     def cancel_timer(self) -> None:
         """Cancel what `set_timer` has set, if anything."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self.timer is not None:
+            self.timer.cancel()
 
 
-class RunningAttempt:
+class RunningAttempt(msgspec.Struct, eq=False):
     """An attempt that runs, and the promise that its adapter settles. Only the first result or error counts.
 
     Attributes:
+        settle: Called once, with its result or its error.
         call: Whose it is.
         began: When; monotonic, in seconds.
         limit: Seconds that it may take.
@@ -105,83 +109,62 @@ class RunningAttempt:
         cancelled: The task was cancelled because the call was.
         timer: For its time limit, where that is not the usual one.
         span: Its part of a trace; None where no traces are written.
+        ended: Whether it has ended.
+        on_done: Called once when it ends, by the end of which nothing holds it any more; None: nobody is told.
     """
 
-    __slots__ = (
-        "_on_done",
-        "_open",
-        "_settle",
-        "began",
-        "call",
-        "cancelled",
-        "ends",
-        "entered",
-        "expired",
-        "limit",
-        "permit",
-        "span",
-        "task",
-        "timer",
-    )
-
-    def __init__(  # noqa: PLR0917 - keywords take longer, and one is made for each attempt
-        self,
-        settle: Callable[["RunningAttempt", Any, BridgeError | None], None],
-        call: GuardedCall,
-        began: float,
-        limit: float,
-        permit: int,
-        ends: int,
-    ) -> None:
-        self._settle = settle
-        self._open = True
-        self._on_done: Callable[[Any], object] | None = None
-        self.call = call
-        self.began = began
-        self.limit = limit
-        self.permit = permit
-        self.ends = ends
-        self.task: asyncio.Task[None] | None = None
-        self.entered = False
-        self.expired = False
-        self.cancelled = False
-        self.timer: Timer | None = None
-        self.span: Span | None = None if call.span is None else call.span.attempt(call.attempts)
+    settle: Callable[["RunningAttempt", Any, BridgeError | None], None]
+    call: GuardedCall
+    began: float
+    limit: float
+    permit: int
+    ends: int
+    span: Span | None = None
+    task: asyncio.Task[None] | None = None
+    entered: bool = False
+    expired: bool = False
+    cancelled: bool = False
+    timer: Timer | None = None
+    ended: bool = False
+    on_done: Callable[[Any], object] | None = None
 
     def done(self) -> bool:
         """Return whether it has ended."""
-        return not self._open
+        return self.ended
 
     def set_result(self, result: Any) -> None:
         """End it with a result."""
-        if self._open:
-            self._end()
-            self._settle(self, result, None)
+        if not self.ended:
+            self.ended = True
+            if self.on_done is not None:
+                self._tell()
+            self.settle(self, result, None)
 
     def set_exception(self, error: BridgeError) -> None:
         """End it with an error."""
-        if self._open:
-            self._end()
-            self._settle(self, None, error)
+        if not self.ended:
+            self.close()
+            self.settle(self, None, error)
 
     def close(self) -> None:
         """Give it up: ignore any result or error that still comes."""
-        self._end()
+        self.ended = True
+        if self.on_done is not None:
+            self._tell()
 
-    def _end(self) -> None:
+    def _tell(self) -> None:
         # Who is told holds this promise, too. To let go of each other leaves nothing to the garbage collector, which
         # would stop everything for tens of milliseconds after some thousand calls.
-        self._open = False
-        on_done, self._on_done = self._on_done, None
+        on_done, self.on_done = self.on_done, None
         if on_done is not None:
             on_done(self)
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
         """See `Promise.add_done_callback`. There is one adapter, and so one callback."""
-        if self._open:
-            self._on_done = callback
-        else:
+        if self.ended:
             callback(self)
+        else:
+            self.on_done = callback
 
 
 def stopping_error() -> StoppingError:

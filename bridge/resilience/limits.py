@@ -164,11 +164,16 @@ class Limiter(Generic[Waiter]):
                 return True
         return False
 
-    def release(self, *, unused: bool = False) -> None:
-        """Give a slot back; `unused` where no attempt was made, so that it does not count for the rate."""
+    def release(self, *, unused: bool = False) -> bool:
+        """Give a slot back, and return whether `next` may have something to do.
+
+        Args:
+            unused: Whether no attempt was made, so that it does not count for the rate.
+        """
         self._free += 1
         if unused and self._rate is not None:
             self._rate.give_back()
+        return bool(self._waiting or self._alone or self._held)
 
     def clear(self) -> list[Waiter]:
         """Empty the queues, and return who waited, in order."""

@@ -4,14 +4,14 @@ Everything here runs in the bus' callback and returns at once; what takes time r
 task of the gateway (`Controls.later`).
 """
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from bridge.config import Scope
-from bridge.connection import Connection, ConnectionManager, Done
+from bridge.connection import Connection, Done
 from bridge.core.errors import (
     BridgeError,
     InvalidError,
@@ -41,6 +41,7 @@ from bridge.routing.plan import RoutePlan
 from bridge.routing.ports import Controls, EventBus
 from bridge.routing.router import (
     Addressee,
+    Decision,
     Router,
     check_empty,
     deadline_of,
@@ -67,7 +68,7 @@ class Dispatcher:
     def __init__(
         self,
         router: Router,
-        manager: ConnectionManager,
+        connections: Mapping[str, Connection],
         controls: Controls,
         *,
         outbox: Outbox,
@@ -78,7 +79,7 @@ class Dispatcher:
     ) -> None:
         self.router = router
         self.stopping = False
-        self._manager = manager
+        self._connections = connections
         self._controls = controls
         self._outbox = outbox
         self._bus = bus
@@ -88,9 +89,15 @@ class Dispatcher:
         self._memory = AnswerMemory(clock)
         self._peers = Peers(source, clock)
 
-    def on_event(self, event: Event) -> None:
-        """Execute the command that the event is, or the routes that it matches. Raises nothing: errors are answered."""
-        decision = self.router.decide(event.event_type)
+    def on_event(self, event: Event, decision: Decision | None = None) -> None:
+        """Execute the command that the event is, or the routes that it matches. Raises nothing: errors are answered.
+
+        Args:
+            event: The event.
+            decision: What its type leads to, where the caller has looked that up.
+        """
+        if decision is None:
+            decision = self.router.decide(event.event_type)
         if decision.health:
             self._peers.learn(event)
         if not decision.sets_off:
@@ -176,7 +183,7 @@ class Dispatcher:
             name = parse_inspect(event).integration
         except InvalidError:
             return False
-        return self._manager.get(name) is None and self._peers.have(name)
+        return self._connections.get(name) is None and self._peers.have(name)
 
     def _integration_command(self, event: Event, name: str, operation: str, caller: "_Asker") -> None:
         connection = self._connection(name)
@@ -325,7 +332,7 @@ class Dispatcher:
     def _connection(self, name: str) -> Connection:
         if self.stopping:
             raise StoppingError("the bridge is stopping")
-        connection = self._manager.get(name)
+        connection = self._connections.get(name)
         if connection is None:
             raise StoppingError(f"integration {name!r} is being replaced")
         return connection
@@ -338,7 +345,7 @@ class Dispatcher:
     def _begin(self, event: Event, integration: str, name: str, plan: RoutePlan | None = None) -> "_Caller | None":
         """Return who gets the outcome; None for a repeated key, which is answered from memory or with the first one."""
         route = None if plan is None else plan.route
-        key = key_of(event, None if route is None else route.name)
+        key = None if event.headers is None else key_of(event, None if route is None else route.name)
         if key is not None:
             fresh, answer = self._memory.begin(key, event.correlation_id)
             if not fresh:

@@ -165,7 +165,9 @@ class GuardWorld:
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         made = operation(number, deadline=deadline)
         self.calls.append(
-            AwaitedCall(made, attempt, idempotent=idempotent, promised=self.promised(number), on_end=self.ended)
+            AwaitedCall(
+                operation=made, make=attempt, idempotent=idempotent, promised=self.promised(number), on_end=self.ended
+            )
         )
         self.tasks.append(asyncio.create_task(outcome_of(self.guard, self.calls[-1])))
 

@@ -123,7 +123,7 @@ class Bridge:
         )
         self.dispatcher = Dispatcher(
             Router({"erp": (memory_adapter.SPEC if own else SPEC).operations}, ()),
-            self.manager,
+            self.manager.connections,
             None,  # type: ignore[arg-type]
             outbox=None,  # type: ignore[arg-type]
             bus=self.bus,  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ class Bridge:
         self.offers.touch()
 
     def _status(self, integration: str) -> Any:
-        connection = self.manager.get(integration)
+        connection = self.manager.connections.get(integration)
         return None if connection is None else connection.status
 
     @contextlib.asynccontextmanager

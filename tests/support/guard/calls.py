@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Literal
 
+import msgspec
+
 from bridge.core.errors import BridgeError
 from bridge.core.model import Operation, Outcome
 from bridge.core.ports import Promise
@@ -14,47 +16,39 @@ Promised = Literal["no", "now", "soon"]
 """How attempts are made: "no", in a task of the guard; "now", without a task; "soon", without one, a moment later."""
 
 
-class AwaitedCall(GuardedCall):
+class AwaitedCall(GuardedCall, kw_only=True):
     """A guarded call whose outcome can be awaited.
 
     Attributes:
+        make: Makes an attempt.
+        idempotent: See `GuardedCall.idempotent`.
+        promised: How attempts are made.
+        on_end: Called with the outcome, in the same moment as `end`.
         answer: Its outcome: cancelled where the call was, and a bug's exception where it had one.
         promises: The promises of the attempts that were begun without a task.
     """
 
-    __slots__ = ("_attempt", "_on_end", "_promised", "answer", "promises")
-
-    def __init__(
-        self,
-        made: Operation,
-        attempt: Attempt,
-        *,
-        idempotent: bool,
-        promised: Promised,
-        on_end: Callable[[Operation, Outcome], None] = lambda _, __: None,
-    ) -> None:
-        """`on_end` is called with the outcome, in the same moment as `end`."""
-        super().__init__(made, idempotent=idempotent)
-        self.answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.promises: list[Promise] = []
-        self._attempt = attempt
-        self._promised = promised
-        self._on_end = on_end
+    make: Attempt
+    idempotent: bool
+    promised: Promised
+    on_end: Callable[[Operation, Outcome], None] = lambda _, __: None
+    answer: asyncio.Future[Outcome] = msgspec.field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    promises: list[Promise] = msgspec.field(default_factory=list)
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """Begin an attempt in the way that was asked for."""
-        if self._promised == "no":
+        if self.promised == "no":
             return self._run()
         self.promises.append(promise)
-        if self._promised == "now":
-            self._step(self._attempt().__await__(), promise)
+        if self.promised == "now":
+            self._step(self.make().__await__(), promise)
         else:
             asyncio.get_running_loop().call_soon(self._enter, promise)
         return None
 
     def _enter(self, promise: Promise) -> None:
         if not promise.done():
-            self._go_on(self._attempt().__await__(), promise)
+            self._go_on(self.make().__await__(), promise)
 
     def _step(self, steps: Generator[Any, None, Any], promise: Promise, *, now: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -80,7 +74,7 @@ class AwaitedCall(GuardedCall):
     async def _run(self) -> Any:
         """Make one attempt; a bug ends the answer, too."""
         try:
-            return await self._attempt()
+            return await self.make()
         except BridgeError:
             raise
         except Exception as bug:
@@ -90,7 +84,7 @@ class AwaitedCall(GuardedCall):
     def end(self, outcome: Outcome | None) -> None:
         """See `GuardedCall.end`."""
         if outcome is not None:
-            self._on_end(self.operation, outcome)
+            self.on_end(self.operation, outcome)
         if self.answer.done():
             return
         if outcome is None:

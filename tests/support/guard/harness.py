@@ -83,7 +83,9 @@ class GuardHarness:
 
     def call(self, made: Operation, attempt: Attempt, *, idempotent: bool = True) -> asyncio.Task[Outcome]:
         """Submit an operation in a task's first step; to cancel the task is to cancel the call."""
-        self.calls.append(AwaitedCall(made, attempt, idempotent=idempotent, promised=self.promised, on_end=self._ended))
+        self.calls.append(
+            AwaitedCall(operation=made, make=attempt, idempotent=idempotent, promised=self.promised, on_end=self._ended)
+        )
         return asyncio.create_task(outcome_of(self.guard, self.calls[-1]))
 
     async def run(

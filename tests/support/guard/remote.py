@@ -90,7 +90,7 @@ class CuttingRemote:
 
     def submit(self, operation: Operation, done: Done) -> None:
         """See `DeliveryConnection`."""
-        self.guard.submit(_Call(self, operation, done))
+        self.guard.submit(_Call(remote=self, operation=operation, done=done))
 
     def begin(self, number: int, promise: Promise) -> None:
         """Take one attempt; it is answered a little later, or ends its connection."""
@@ -135,24 +135,21 @@ class CuttingRemote:
         self._on_change()
 
 
-class _Call(GuardedCall):
-    __slots__ = ("_done", "_remote")
-
-    def __init__(self, remote: CuttingRemote, operation: Operation, done: Done) -> None:
-        super().__init__(operation, idempotent=True)
-        self._remote = remote
-        self._done = done
+class _Call(GuardedCall, kw_only=True):
+    remote: CuttingRemote
+    done: Done
+    idempotent: bool = True
 
     def begin(self, promise: Promise) -> Coroutine[Any, Any, Any] | None:
         """See `GuardedCall.begin`."""
-        self._remote.begin(self.operation.cause.id, promise)
+        self.remote.begin(self.operation.cause.id, promise)
         return None
 
     def away(self) -> BridgeError | None:
         """See `GuardedCall.away`."""
-        return None if self._remote.usable else NotConnectedError("not connected")
+        return None if self.remote.usable else NotConnectedError("not connected")
 
     def end(self, outcome: Outcome | None) -> None:
         """See `GuardedCall.end`."""
         assert outcome is not None, "nothing is cancelled here"
-        self._done(self.operation, outcome)
+        self.done(self.operation, outcome)

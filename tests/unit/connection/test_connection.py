@@ -374,7 +374,27 @@ async def test_what_travels_outside():
         await running.call(headers=headers, hop=2, idempotency_key="k")
         (context,) = running.contexts
         assert context.headers == {"traceparent": "t", "hop": "3"}
-        assert (context.idempotency_key, context.idempotent) == ("k", True)
+        assert context.idempotency_key == "k"
+
+
+async def test_the_session_of_the_failed_attempt_tells_whether_to_try_again(monkeypatch: pytest.MonkeyPatch):
+    """A method that may be called twice is, although the session on which it was called has ended with the attempt."""
+    monkeypatch.setattr(Adapter, "is_idempotent", lambda _, command: command.method == "read")
+
+    async def cut(adapter: Adapter, command: Request, _: Context) -> str:
+        if running.fail is not None:
+            error, running.fail = running.fail, None
+            running.setup.on_lost(error)
+            raise error
+        return command.method
+
+    monkeypatch.setattr(Adapter, "request", cut)
+    async with RunningConnection(attempts=2) as running:
+        for method, repeated in (("read", True), ("write", False)):
+            running.fail = ConnectionLostError("cut")
+            await running.call(method)
+            await running.clock.advance(100.0)
+            assert (running.outcomes[-1].attempts > 1) is repeated
 
 
 async def test_each_attempt_travels_with_its_own_place_in_the_trace():

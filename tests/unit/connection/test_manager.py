@@ -167,7 +167,7 @@ class RunningManager:
             assert isinstance(asked.command, Request)
             self.outcomes.append((asked.command.method, outcome))
 
-        connection = self.manager.get(name)
+        connection = self.manager.connections.get(name)
         assert connection is not None
         connection.submit(operation(command=Request(method=method)), done)
 
@@ -237,7 +237,7 @@ async def test_a_change_that_needs_no_new_connection_makes_none(change: dict[str
         assert running.answers() == {"hang": "ok", "echo": "ok"}
         assert running.sessions() == {"a": [False]}
         assert running.bus.kept["health.a"]["accounting"]["succeeded"] in (0, 2)
-        assert running.manager.get("a").health().accounting.succeeded == 2
+        assert running.manager.connections.get("a").health().accounting.succeeded == 2
         assert (await running.manager.apply(running.wanted("a", **change), {}))["unchanged"] == ["a"]
 
 
@@ -287,7 +287,7 @@ async def test_a_resume_while_the_session_is_replaced():
     running = RunningManager()
     await running.manager.apply(running.wanted("a"), {})
     async with running:
-        connection = running.manager.get("a")
+        connection = running.manager.connections.get("a")
         assert connection is not None
         for ends_paused in (False, True):
             running.submit("a", "hang")
@@ -373,7 +373,7 @@ async def test_subscriptions_change_without_a_new_connection():
         await running.clock.settle()
         assert sorted(running.made[0].topics) == ["e", "n", "s"]
         assert running.sessions() == {"a": [False]}
-        listed = running.manager.get("a").subscriptions.listed()
+        listed = running.manager.connections.get("a").subscriptions.listed()
         assert [(one.subscription, one.emit) for one in listed] == [
             ("stays", None),
             ("emits", "b.c"),
@@ -471,7 +471,7 @@ async def test_calls_of_what_goes_are_answered():
         applying = asyncio.create_task(running.manager.apply({}, {}))
         await running.clock.advance(1.0)
         assert running.answers() == {"waits": "stopping"}
-        assert running.manager.get("a") is None
+        assert running.manager.connections.get("a") is None
         running.made[0].release.set()
         await running.clock.advance(10.0)
         assert (await applying)["removed"] == ["a", "b"]

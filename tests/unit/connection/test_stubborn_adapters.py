@@ -116,7 +116,7 @@ class RunningManager:
         def done(_: Operation, outcome: Outcome) -> None:
             self.outcomes.append(outcome)
 
-        connection = self.manager.get("api")
+        connection = self.manager.connections.get("api")
         assert connection is not None
         connection.submit(operation(command=command, name=name), done)
         await self.clock.settle()
@@ -174,14 +174,14 @@ async def test_a_reload_takes_a_stubborn_integration_away(times: float):
         assert not applying.done()
         await running.within(0.1 + _LONGEST_END, applying)
         assert [outcome.error.kind for outcome in running.outcomes if outcome.error is not None] == ["stopping"]
-        assert running.manager.get("api") is None
+        assert running.manager.connections.get("api") is None
 
 
 @_TIMES
 async def test_a_call_has_its_time_limit(times: float):
     """A call ends as a timeout and frees its slot, even if its task must be abandoned."""
     async with RunningManager(times, "request") as running:
-        connection = running.manager.get("api")
+        connection = running.manager.connections.get("api")
         assert connection is not None
         limit = connection.settings.resilience.timeout
         await running.submit(Request(method="m"))
@@ -212,7 +212,7 @@ async def test_a_subscription_that_hangs_does_not_hold_up_the_others(times: floa
     async with RunningManager(times) as running:
         running.stubborn.add("subscribe")
         await running.submit(Subscribe(topic="a"), "subscribe")
-        connection = running.manager.get("api")
+        connection = running.manager.connections.get("api")
         assert connection is not None
         running.stubborn.clear()
         await running.submit(Subscribe(topic="b"), "subscribe")

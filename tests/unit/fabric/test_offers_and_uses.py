@@ -119,7 +119,7 @@ async def test_an_open_circuit_there():
     """An integration whose circuit is open says when to try again."""
     fleet = Fleet("maker")
     async with fleet.running():
-        maker = fleet.makers["maker"].manager.get("erp")
+        maker = fleet.makers["maker"].manager.connections.get("erp")
         assert maker is not None
         maker.guard.breaker.force_open(operation(integration="erp"))
         error = (await fleet.asked("echo"))["error"]
@@ -181,7 +181,7 @@ async def test_attempts_are_those_of_the_node_that_executes_it():
     """A response has their number; what was refused there before the first one has none, and its key is not used up."""
     fleet = Fleet("maker")
     async with fleet.running():
-        maker = fleet.makers["maker"].manager.get("erp")
+        maker = fleet.makers["maker"].manager.connections.get("erp")
         assert maker is not None
         maker.guard.breaker.force_open(operation(integration="erp"))
         shed = await fleet.asked("echo", 1, idempotency_key="k")
@@ -441,7 +441,7 @@ async def test_the_integration_goes_away_and_comes_back():
         assert (await fleet.asked("echo"))["error"]["kind"] == "unavailable"
         maker.remote.alive = True
         await fleet.clock.advance(6.0)
-        assert maker.manager.get("erp").status == "connected"
+        assert maker.manager.connections.get("erp").status == "connected"
         assert maker.offers.serving == ["erp"]
         fleet.known.nodes = ["maker"]
         assert (await fleet.asked("echo", 2))["result"] == 2
@@ -526,7 +526,7 @@ async def test_an_asker_that_gives_up_leaves_nothing_behind():
         tasks = asyncio.all_tasks()
         fleet.user.call("sleep", None, deadline_ms=_in(fleet, 2))
         await fleet.clock.advance(1.0)
-        connection = fleet.user.manager.get("erp")
+        connection = fleet.user.manager.connections.get("erp")
         assert connection is not None
         connection.guard.cancel_all()
         await fleet.clock.advance(3.0)

@@ -127,7 +127,7 @@ async def test_attempt_time_limit() -> None:
 async def test_an_adapter_hears_when_nobody_waits_any_more() -> None:
     """At the end of the time limit, where the call is cancelled, and also after a result; once each."""
     guarded = GuardHarness(timeout="2s", retry={"max_attempts": 1})
-    calls = [AwaitedCall(operation(), never, idempotent=True, promised="now") for _ in range(3)]
+    calls = [AwaitedCall(operation=operation(), make=never, idempotent=True, promised="now") for _ in range(3)]
     slow, gone, good = calls
     heard: list[int] = []
     for number, call in enumerate(calls):
@@ -278,7 +278,9 @@ async def test_a_bug_in_the_end_of_a_call_is_passed_on() -> None:
             raise ZeroDivisionError
 
     attempt = script("ok")
-    guarded.guard.submit(FailingCall(guarded.operation(1), attempt, idempotent=True, promised=guarded.promised))
+    guarded.guard.submit(
+        FailingCall(operation=guarded.operation(1), make=attempt, idempotent=True, promised=guarded.promised)
+    )
     second = await guarded.start(2)
     await guarded.end(2, "ok")
     assert second.result().ok
@@ -289,7 +291,7 @@ async def test_a_bug_in_the_end_of_a_call_is_passed_on() -> None:
 async def test_a_late_end_of_an_attempt_is_ignored() -> None:
     """A result of an attempt whose time is up does not end the next attempt of the same call."""
     guarded = GuardHarness(timeout="1s", retry={"initial_delay": 0})
-    made = AwaitedCall(guarded.operation(), never, idempotent=True, promised="now")
+    made = AwaitedCall(operation=guarded.operation(), make=never, idempotent=True, promised="now")
     guarded.guard.submit(made)
     await guarded.clock.advance(1)
     late, current = made.promises
@@ -331,7 +333,9 @@ async def test_what_needs_no_task_does_not_overtake_what_does(order: tuple[Promi
         async def attempt() -> None:
             began.append(number)
 
-        return AwaitedCall(guarded.operation(number), attempt, idempotent=True, promised=order[number % 2])
+        return AwaitedCall(
+            operation=guarded.operation(number), make=attempt, idempotent=True, promised=order[number % 2]
+        )
 
     calls = [call(number) for number in range(6)]
     for one in calls:
@@ -357,7 +361,9 @@ async def test_on_the_real_clock() -> None:
 
     async def call(deadline: float | None) -> Outcome:
         made = operation(deadline=deadline)
-        return await outcome_of(guard, AwaitedCall(made, never, idempotent=True, promised=GuardHarness.promised))
+        return await outcome_of(
+            guard, AwaitedCall(operation=made, make=never, idempotent=True, promised=GuardHarness.promised)
+        )
 
     slow = await call(None)
     late = await call(RealClock().monotonic() + 0.01)
@@ -445,7 +451,7 @@ def test_an_attempt_that_is_over_leaves_no_cycle() -> None:
             lambda attempt: attempt.set_exception(UnavailableError("down")),
             lambda attempt: attempt.close(),
         ):
-            call = GuardedCall(operation(1), idempotent=True)
+            call = GuardedCall(operation=operation(1))
             attempt = RunningAttempt(lambda *_: None, call, 0.0, 1.0, 0, 0)
             adapter = Adapter(attempt)
             end(attempt)
