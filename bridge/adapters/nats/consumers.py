@@ -5,13 +5,12 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from nats.aio.client import Client, ServerVersion
 from nats.errors import Error, NoRespondersError
-from nats.js import JetStreamManager
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import NotFoundError
+from nats.js.manager import JetStreamManager
 
 from bridge.adapters.nats.config import NAME_PATTERN, NatsConfig
 from bridge.adapters.nats.connection import NatsConnection
@@ -21,6 +20,9 @@ from bridge.adapters.nats.protocol import NatsMessage
 from bridge.adapters.nats.subjects import split_queue
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError
 from bridge.core.ports import AdapterSetup
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client, ServerVersion
 
 #: Seconds; JetStream's own default.
 _ACK_WAIT: Final = 30.0
@@ -44,8 +46,10 @@ class _Requests:
         self._connection = connection
 
     @property
-    def connected_server_version(self) -> ServerVersion:
+    def connected_server_version(self) -> "ServerVersion":
         """The server's version; 0.0.0 where what it says is none."""
+        from nats.aio.client import ServerVersion  # noqa: PLC0415 - half a megabyte, which JetStream alone needs
+
         version = ServerVersion(self._connection.server_version)
         try:
             version.parse_version()

@@ -5,13 +5,13 @@ What is used of redis-py is its knowledge of the protocol's errors: which text o
 """
 
 import asyncio
+import functools
 import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
-from redis.asyncio.connection import DefaultParser
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -25,6 +25,7 @@ from bridge.adapters._common import tls
 from bridge.adapters._common.errors import opening_error
 from bridge.adapters.redis.target import Target
 from bridge.core.errors import NotConnectedError
+from bridge.core.lean import without
 
 Command = tuple[str | bytes | int, ...]
 Step = tuple[Command, Callable[[Any], str | None]]
@@ -54,13 +55,21 @@ _KEEP_ALIVE: Final = (
 pack: Final[Callable[[Command], bytes]] = hiredis.pack_command  # type: ignore[assignment]  # its stub means one item
 
 
+@functools.cache
+def _parser_of_errors() -> Callable[[str], RedisError]:
+    """Return what redis-py makes of an error reply. It is imported with the first one, because it takes 2 MB."""
+    with without("opentelemetry"):  # with which redis-py would measure itself
+        from redis.asyncio.connection import DefaultParser  # noqa: PLC0415
+    return cast("Callable[[str], RedisError]", DefaultParser.parse_error)
+
+
 def error_reply(text: str) -> RedisError:
     """Return redis-py's exception for an error reply, `text` being what stands after its minus sign.
 
     It never raises: hiredis 3.5 corrupts its memory when it builds a reply after an exception was raised here.
     """
     try:
-        error: RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]
+        error = _parser_of_errors()(text)
     except (ValueError, TypeError, LookupError):  # a redirection (ASK, MOVED) that names no node
         error = ResponseError(text)
     return error

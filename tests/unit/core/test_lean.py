@@ -1,11 +1,12 @@
-"""Imports without what a library uses only in a terminal."""
+"""Imports without the parts of a library that the bridge does not use."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from bridge.core.lean import without
+from bridge.core.lean import by_module, without
 
 
 def test_a_module_that_is_not_imported_yet_cannot_be() -> None:
@@ -28,3 +29,48 @@ def test_neither_imports_rich(program: str) -> None:
     script = f"{program}\nimport sys\nsys.exit('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("protocol", "unwanted"),
+    [
+        ("redis", ["redis.client", "redis.asyncio.connection", "redis.commands", "opentelemetry"]),
+        ("nats", ["nats.aio.client", "nats.js.client", "nats.micro.service"]),
+    ],
+)
+def test_an_adapter_imports_only_what_it_uses_of_its_library(protocol: str, unwanted: list[str]) -> None:
+    """The modules for clients, which take megabytes, are not imported."""
+    script = f"import bridge.adapters.{protocol}, sys\nsys.exit(repr(sorted(set(sys.modules) & {set(unwanted)})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr.strip() == "[]"
+
+
+def test_a_package_is_imported_by_module_until_it_is_used_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its modules are importable in every way; another name runs its `__init__`, once; a package inside it as well."""
+    package = tmp_path / "lean_example"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("from lean_example import a\nWHOLE = [a]\n")
+    (package / "a.py").write_text("from lean_example import b\nNAME = b.NAME\n")
+    (package / "b.py").write_text("NAME = 'b'\n")
+    (package / "inner" / "__init__.py").write_text("from lean_example.inner.c import NAME\n")
+    (package / "inner" / "c.py").write_text("NAME = 'c'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        by_module("lean_example", "lean_example.inner", "lean_not_installed")
+        import lean_example.inner.c  # type: ignore[import-not-found]
+        from lean_example.a import NAME  # type: ignore[import-not-found]
+
+        assert (NAME, lean_example.inner.c.NAME) == ("b", "c")
+        assert not {"WHOLE", "NAME"} & {*vars(lean_example), *vars(lean_example.inner)}
+        with pytest.raises(AttributeError):
+            _ = lean_example.__no_such_name__
+        assert ([lean_example.a], "c") == (lean_example.WHOLE, lean_example.inner.NAME)
+        with pytest.raises(AttributeError):
+            _ = lean_example.missing
+        by_module("lean_example")  # which is imported
+        assert lean_example.WHOLE
+    finally:
+        for name in [one for one in sys.modules if one.startswith("lean_example")]:
+            del sys.modules[name]
