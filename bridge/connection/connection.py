@@ -104,6 +104,9 @@ class Connection:
     """One integration with its guard, its session, its sums and its health.
 
     `run` owns all that it starts. Operations are given to `submit` and answered through a callback.
+
+    Attributes:
+        is_down: Whether the connection has ended, or cannot be made: a call that succeeds is news then.
     """
 
     def __init__(
@@ -155,6 +158,7 @@ class Connection:
             clock, self._report_drop, burst=_REPORTED, max_keys=100
         )
         self._base = ConnectionStatus.CONNECTING
+        self.is_down = False
         self._paused = False
         self._quiet = False
         self._stopped = False
@@ -434,10 +438,13 @@ class Connection:
         return session
 
     def learn(self, outcome: Outcome) -> None:
-        """Conclude from the outcome of a call how the connection is: dead, alive, or only a person can help."""
+        """Conclude from the outcome of a call how the connection is: dead, alive, or only a person can help.
+
+        A call without an error tells something only while the connection `is_down`.
+        """
         if outcome.error is not None:
             self._note(outcome.error)
-        elif self._base in _NOT_CONNECTED:
+        else:
             self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
@@ -586,6 +593,7 @@ class Connection:
         if error is not None:
             self._redactor.error(error)
         self._base, self._error = status, error
+        self.is_down = status in _NOT_CONNECTED
         self.publish_health()
 
     @property
@@ -766,7 +774,8 @@ class AdapterCall(GuardedCall, kw_only=True):
             self.done(self.operation, outcome)
         else:
             self.done(self.operation, outcome)
-            self.connection.learn(outcome)
+            if outcome.error is not None or self.connection.is_down:
+                self.connection.learn(outcome)
 
 
 async def _raise(bug: BaseException) -> None:

@@ -24,18 +24,20 @@ class RoutePlan:
 
     Attributes:
         route: The route.
-        command: Returns the operation's arguments for a scope. Raises InvalidError where an expression fails on this
-            event, or gives a value that the operation does not take.
         emits: Whether the result is emitted as an event.
         needs_outcome: Whether each outcome is emitted, for any event: by `emit` or as a receipt.
         durable: Whether its events go through the outbox.
     """
 
-    __slots__ = ("command", "durable", "emits", "needs_outcome", "route")
+    __slots__ = ("_make", "_varying", "durable", "emits", "needs_outcome", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
-        self.command: Callable[[Scope], Command] = _COMMANDS[route.operation](route)
+        arguments = _ARGUMENTS[route.operation](route)
+        same = {name: given.value for name, given in arguments.items() if isinstance(given, _Same)}
+        # What is the same for each event is put in once.
+        self._make = partial(_COMMANDS[route.operation], **same)
+        self._varying = [(name, given) for name, given in arguments.items() if not isinstance(given, _Same)]
         self.emits = route.emit is not None
         self.needs_outcome = self.emits or route.receipts
         self.durable = route.durable
@@ -52,7 +54,10 @@ class RoutePlan:
             InvalidError: An expression fails on this event, or gives a value that the operation does not take.
         """
         route = self.route
-        command = self.command(scope)
+        arguments = {}
+        for name, argument in self._varying:
+            arguments[name] = argument(scope)
+        command = self._make(**arguments)
         key = None if route.key is None else self.key(scope)
         return operation_of(event, route.operation, route.integration, command, deadline=deadline, route=route, key=key)
 
@@ -106,35 +111,25 @@ class _Same:
         self.value = value
 
 
-def _maker(kind: type[Command], **arguments: Argument | _Same) -> Callable[[Scope], Command]:
-    """Return what makes a command of this kind; what is the same for each event is put in once."""
-    make = partial(kind, **{name: given.value for name, given in arguments.items() if isinstance(given, _Same)})
-    varying = [(name, given) for name, given in arguments.items() if not isinstance(given, _Same)]
-    if len(varying) == 1:  # nearly always
-        name, argument = varying[0]
-        return lambda scope: make(**{name: argument(scope)})
-    return lambda scope: make(**{name: argument(scope) for name, argument in varying})
+def _request(route: Route) -> dict[str, Argument | _Same]:
+    return {"method": _text(route.method, "method"), "params": _value(route.params, msgspec.UNSET)}
 
 
-def _request(route: Route) -> Callable[[Scope], Command]:
-    return _maker(Request, method=_text(route.method, "method"), params=_value(route.params, msgspec.UNSET))
+def _publish(route: Route) -> dict[str, Argument | _Same]:
+    return {
+        "topic": _text(route.topic, "topic"),
+        "message": _value(route.message, None),
+        "qos": _checked(route.qos, _qos),
+        "retain": _checked(route.retain, lambda value: _truth(value, "retain"), unset=False),
+    }
 
 
-def _publish(route: Route) -> Callable[[Scope], Command]:
-    return _maker(
-        Publish,
-        topic=_text(route.topic, "topic"),
-        message=_value(route.message, None),
-        qos=_checked(route.qos, _qos),
-        retain=_checked(route.retain, lambda value: _truth(value, "retain"), unset=False),
-    )
+def _enqueue(route: Route) -> dict[str, Argument | _Same]:
+    return {"queue": _text(route.queue, "queue"), "message": _value(route.message, None)}
 
 
-def _enqueue(route: Route) -> Callable[[Scope], Command]:
-    return _maker(Enqueue, queue=_text(route.queue, "queue"), message=_value(route.message, None))
-
-
-_COMMANDS: Final = {"request": _request, "publish": _publish, "enqueue": _enqueue}
+_ARGUMENTS: Final = {"request": _request, "publish": _publish, "enqueue": _enqueue}
+_COMMANDS: Final[dict[str, Callable[..., Command]]] = {"request": Request, "publish": Publish, "enqueue": Enqueue}
 
 
 def _value(expression: Expression | None, unset: Any) -> Argument | _Same:
