@@ -18,6 +18,7 @@ message either.
 
 import asyncio
 import itertools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -36,6 +37,10 @@ from bridge.core.wakeups import Wakeups
 # A batch ends after so many messages, or so many seconds; then other callbacks have their turn.
 _BATCH: Final = 256
 _BATCH_TIME: Final = 0.002
+# What is left then may have had to wait for long while others had their turn: a source that floods the bus, with events
+# that come back to us. From so many seconds on, the next batch lasts half as long as that.
+_LONG: Final = 0.01
+_BATCH_SHARE: Final = 0.5
 _CHECK_EVERY: Final = 16
 # While there is a backlog: for how many seconds messages are handled at a time, and for how many they are moved from
 # the pipe into the backlog before that. One message may take much longer to handle. So moving may last `_TAKE_SHARE`
@@ -100,6 +105,7 @@ class Receiver:
         self._light = min(LIGHT, max_message)
         self._take_time = _TAKE_TIME
         self._scheduled = False
+        self._left_at = 0.0
         self._wakeups = Wakeups(ignore=self._ignore, read=self._read, watch=self._watch)
         self._loop = asyncio.get_running_loop()
         self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
@@ -167,13 +173,18 @@ class Receiver:
         """Schedule the next read for after the other callbacks, once: the descriptor may be readable in each turn."""
         if not self._scheduled:
             self._scheduled = True
+            self._left_at = time.monotonic()
             self._loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         self._scheduled = False
-        self._read()
+        waited = time.monotonic() - self._left_at
+        if waited > _LONG:
+            self._read(sys.maxsize, _BATCH_SHARE * waited)
+        else:
+            self._read()
 
-    def _read(self) -> None:
+    def _read(self, most: int = _BATCH, seconds: float = _BATCH_TIME) -> None:
         """Handle messages until none is left, the batch is full, or a heavy one comes.
 
         Frames are read as objects and not as bytes, because an object tells at no cost whether another frame follows.
@@ -185,10 +196,10 @@ class Receiver:
             self._catch_up(socket)
             return
         recv, light, on_message = socket.recv, self._light, self._on_message
-        until = time.monotonic() + _BATCH_TIME
+        until = time.monotonic() + seconds
         count = 0
         try:
-            for count in range(1, _BATCH + 1):
+            for count in range(1, most + 1):
                 first = recv(_NOBLOCK, False)
                 if self._skipping or not first.more:
                     self._stray(first)

@@ -14,7 +14,7 @@ from bridge.adapters.nats.protocol import PONG, Info, MalformedError, Operation,
 from bridge.core.endpoint import ResolvedEndpoint
 from bridge.core.errors import NotConnectedError
 from bridge.core.ports import Clock
-from bridge.core.wakeups import Wakeups
+from bridge.core.wakeups import MANY, Wakeups
 
 #: Seconds for one step of opening (TCP, greeting, TLS), so that a dead server leaves time for the next address.
 STEP: Final = 5
@@ -201,8 +201,12 @@ class Transport(asyncio.Protocol):
             self._end(MalformedError(_PLAINTEXT))
         if self._is_open:
             self._wakeups.has_read(messages)
-            if self._wakeups.in_intervals and self._socket is not None and not self._socket.is_closing():
+            many = messages > MANY
+            if (many or self._wakeups.in_intervals) and self._socket is not None and not self._socket.is_closing():
                 self._socket.pause_reading()
+                if many:
+                    # libuv would read 32 times in a row, which is seconds in a flood, before anything else has a turn.
+                    self._loop.call_soon(self._let_read)
 
     def _greet(self, operation: Operation) -> None:
         if isinstance(operation, ServerError):

@@ -42,6 +42,8 @@ _LARGE_AGAIN: Final = re.compile(rb"[*~%>|]\d{8}")
 #: The same, of which not all bytes have come yet.
 _BEGUN: Final = re.compile(rb"(?:\A|\n)([*~%>|]\d*)\Z")
 _LONGEST_BEGUN: Final = 24
+#: Bytes that come at once, from which on the event loop has a turn before more is read.
+_MUCH: Final = 64 << 10
 #: TCP keep-alive: seconds of silence before the first probe, seconds between two, and how many are sent.
 #: macOS has another name for the first. A system that lacks one of them keeps its own value.
 _KEEP_ALIVE: Final = (
@@ -123,6 +125,7 @@ class Transport(asyncio.Protocol):
         self._doubtful = b""
         self._at = 0
         self._begun = b""
+        self._paused = False
         self.failure: Exception | None = None
 
     def start(self, on_data: Callable[[int], None], on_end: Callable[[], None]) -> None:
@@ -191,12 +194,17 @@ class Transport(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read nothing until `resume`. Some bytes may still come."""
+        self._paused = True
         if not self._socket.is_closing():
             self._socket.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if not self._socket.is_closing():
+        self._paused = False
+        self._let_read()
+
+    def _let_read(self) -> None:
+        if not self._paused and not self._socket.is_closing():
             self._socket.resume_reading()
 
     def abort(self) -> None:
@@ -238,6 +246,10 @@ class Transport(asyncio.Protocol):
                 self._feed(data[:large])
                 self._doubtful, self._at = data, large
         self._on_data(size)
+        if size >= _MUCH and not self._paused and not self._socket.is_closing():
+            # libuv would read 32 times in a row, which is seconds in a flood, before anything else has a turn.
+            self._socket.pause_reading()
+            asyncio.get_running_loop().call_soon(self._let_read)
 
     def eof_received(self) -> bool:
         """The server has hung up."""

@@ -1,11 +1,13 @@
 """Messages are read from the pipe and through the backlog, in one order."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Self
 
 import pytest
 import zmq
 
+from bridge.bus import receiver as module
 from bridge.bus.receiver import LIGHT, Receiver
 from bridge.bus.rejection import Reason
 from tests.support.clock import FakeClock
@@ -131,3 +133,26 @@ async def test_closed_and_opened_again_between_two_intervals() -> None:
         reading.receiver.open()
         reading.send(b"new")
         await until(lambda: reading.got[-1] == b"new")
+
+
+@pytest.mark.parametrize(("others", "turns"), [(0.0001, 20), (0.02, 2)])
+async def test_keeps_up_with_others_that_take_long(monkeypatch: pytest.MonkeyPatch, others: float, turns: int) -> None:
+    """It reads 256 messages in each turn of the loop; more where the turns are long, as those of a flood from a remote.
+
+    What a flood puts on the bus comes back to us, and would wait in this process without a bound.
+    """
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    with Reading() as reading:
+        reading.send(*_light(5000))
+        used = 0
+        while len(reading.got) < 5000:
+            await asyncio.sleep(0)
+            now += others
+            used += 1
+            assert used <= turns
+        assert used == turns
+
+
+def _light(count: int) -> list[bytes]:
+    return [b"%06d" % number for number in range(count)]

@@ -1,5 +1,6 @@
 """How a Redis connection is opened, and what is read from it."""
 
+import asyncio
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from bridge.adapters.redis.target import targets
 from bridge.adapters.redis.transport import NOTHING, Transport, error_reply, opening_steps, pack
 from bridge.core.endpoint import NO_AUTH, AuthBasic, Endpoint
 from tests.support.adapters.setup import adapter_setup
+from tests.support.adapters.sockets import FakeSocket
 
 
 class Ended:
@@ -190,3 +192,29 @@ async def test_a_reply_that_is_too_large_for_the_memory():
     transport._gets = gets
     with pytest.raises(exceptions.InvalidResponse, match="too large for the memory"):
         transport.next_reply()
+
+
+async def test_a_flood_gives_others_a_turn():
+    """After much has come at once the event loop has a turn, and reading goes on unless it is paused by its owner."""
+    transport, socket = Transport(), FakeSocket()
+    transport.connection_made(socket)
+    few, many = b"+OK\r\n", b"+OK\r\n" * 20_000
+    transport.data_received(few)
+    assert socket.is_reading()
+    transport.data_received(many)
+    assert not socket.is_reading()
+    await asyncio.sleep(0)
+    assert socket.is_reading()
+    transport.data_received(many)
+    transport.pause()
+    await asyncio.sleep(0)
+    assert not socket.is_reading()
+    transport.data_received(many)
+    await asyncio.sleep(0)
+    assert not socket.is_reading()
+    transport.resume()
+    assert socket.is_reading()
+    transport.data_received(many)
+    transport.abort()
+    await asyncio.sleep(0)
+    assert not socket.is_reading()
