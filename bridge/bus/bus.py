@@ -601,7 +601,8 @@ class Bus:
             self._confirmations.came(frame, body)
         if body.startswith(self._own_prefix):
             self._loopback.came(body)
-            if not self._passes_own(frame):
+            passes = self._own_types.get(frame)
+            if passes is False or (passes is None and not self._passes_own(frame)):
                 return
         try:
             event = self._codec.decode(frame, body)

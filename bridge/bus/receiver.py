@@ -12,7 +12,7 @@ is not called. After `connect` a read is scheduled. Every read either goes on un
 which they tell only after they have taken all commands, or schedules the next read.
 
 Where messages come often, each by itself, and nobody waits for what comes of them, the descriptor is not watched: the
-socket is read every four milliseconds (`core/wakeups.py`). While nobody reads, the broker's thread need not signal each
+socket is read every five milliseconds (`core/wakeups.py`). While nobody reads, the broker's thread need not signal each
 message either.
 """
 

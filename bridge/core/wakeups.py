@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 #: Seconds between two readings of a source that is read in intervals. The event loop's timers count milliseconds.
-INTERVAL: Final = 0.004
+INTERVAL: Final = 0.005
 # Readings one soon after the other, each with few messages, until the next ones come in intervals.
 _OFTEN: Final = 16
 # Seconds between two readings that are one soon after the other.
@@ -29,9 +29,10 @@ class Frequency:
 
     Attributes:
         in_intervals: Whether the next reading is to be after an interval.
+        awaited: Whether somebody waits for an answer, or for what comes of a message, in this reading; to be set.
     """
 
-    __slots__ = ("_awaited", "_many", "_often", "_read_at", "in_intervals")
+    __slots__ = ("_many", "_often", "_read_at", "awaited", "in_intervals")
 
     def __init__(self, many: int = MANY) -> None:
         """Create it for a source that is read at once.
@@ -44,11 +45,7 @@ class Frequency:
         self._many = many
         self._often = 0
         self._read_at = 0.0
-        self._awaited = False
-
-    def hurry(self) -> None:
-        """Note that somebody waits for an answer, or for what comes of a message."""
-        self._awaited = True
+        self.awaited = False
 
     def has_read(self, count: int, now: float) -> bool:
         """Note a reading that has left nothing; return whether the next one is to be after an interval.
@@ -57,8 +54,8 @@ class Frequency:
             count: How many messages it found.
             now: When it ended, in seconds.
         """
-        if self._awaited or count > self._many:
-            self._awaited = False
+        if self.awaited or count > self._many:
+            self.awaited = False
             self._often = 0
         elif count >= _TOGETHER if self.in_intervals else now - self._read_at < _SOON:
             self._often = min(self._often + 1, _OFTEN)
@@ -105,7 +102,7 @@ class Wakeups:
 
     def hurry(self) -> None:
         """Note that somebody waits for what comes of a message that is being read."""
-        self._frequency.hurry()
+        self._frequency.awaited = True
 
     def has_read(self, count: int) -> None:
         """Note a reading that has left nothing, and how many messages it found; wait for more.

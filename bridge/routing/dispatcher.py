@@ -105,14 +105,14 @@ class Dispatcher:
         if event.correlation_id is not None and decision.unanswerable:
             self._bus.reject_unanswerable(event.event_type)
         elif decision.addressee is not None:
-            if event.source != self._source and self._crosses(event):
+            if event.source != self._source and (event.headers is None or self._crosses(event)):
                 self._command(event, decision.addressee)
         elif event.headers is None or (not event.is_repeated(self._source) and self._crosses(event)):
             for plan in decision.routes:
                 self._route(event, plan)
 
     def _crosses(self, event: Event) -> bool:
-        if event.headers is None or event.hop < MAX_HOP:
+        if event.hop < MAX_HOP:
             return True
         self._bus.reject_loop(event.event_type)
         return False
@@ -193,7 +193,8 @@ class Dispatcher:
         else:
             command = parse_command(operation, event)
             timeout_ms = command.timeout_ms if type(command) is Request else None
-            deadline = self._deadline(event, timeout_ms)
+            limited = timeout_ms is not None or event.headers is not None
+            deadline = self._deadline(event, timeout_ms) if limited else None
             connection.submit(operation_of(event, operation, name, command, deadline=deadline), caller.done)
 
     def _control(self, operation: Operation, connection: Connection, caller: "_Asker") -> None:
@@ -319,7 +320,8 @@ class Dispatcher:
         if self.stopping:
             raise StoppingError("the bridge is stopping")
         emit = plan.emitted_type(scope) if plan.emits else None
-        operation = plan.operation(event, scope, self._deadline(event))
+        deadline = None if event.headers is None else self._deadline(event)
+        operation = plan.operation(event, scope, deadline)
         self._outbox.accept(event, operation, emit=emit, receipts=plan.route.receipts)
 
     def _report_failure(self, operation: Operation, outcome: Outcome) -> None:
@@ -338,8 +340,6 @@ class Dispatcher:
         return connection
 
     def _deadline(self, event: Event, timeout_ms: int | None = None) -> float | None:
-        if timeout_ms is None and event.headers is None:
-            return None
         return deadline_of(event, timeout_ms, now=self._clock.monotonic(), wall_ms=self._clock.wall_ms())
 
     def _begin(self, event: Event, integration: str, name: str, plan: RoutePlan | None = None) -> "_Caller | None":
@@ -439,20 +439,17 @@ class _Node:
         self._dispatcher.finish_for_node(self._key, self._told, operation, outcome)
 
 
-class _Caller:
+class _Caller(msgspec.Struct, eq=False):
     """Who asked for an operation, by command or route: passes its outcome to the dispatcher with that."""
 
-    __slots__ = ("_dispatcher", "_event", "_key", "_plan")
-
-    def __init__(self, dispatcher: Dispatcher, event: Event, plan: RoutePlan | None, key: Key | None) -> None:
-        self._dispatcher = dispatcher
-        self._event = event
-        self._plan = plan
-        self._key = key
+    dispatcher: Dispatcher
+    event: Event
+    plan: RoutePlan | None
+    key: Key | None
 
     def done(self, operation: Operation, outcome: Outcome) -> None:
         """See `_Asker.done`."""
-        self._dispatcher.finish(self._event, self._plan, self._key, operation, outcome)
+        self.dispatcher.finish(self.event, self.plan, self.key, operation, outcome)
 
 
 def _ids(event: Event) -> list[str]:

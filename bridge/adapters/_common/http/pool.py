@@ -154,7 +154,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     def take(self) -> HttpConnection | None:
         """Take an idle connection, if there is one, for exactly one `HttpConnection.send`, as `acquire` does."""
-        if not self._slots.take():
+        if not self._idle or not self._slots.take():
             return None
         connection = self._take_idle()
         if connection is None:
