@@ -32,6 +32,21 @@ def without(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+def later(name: str) -> Any:
+    """Return what stands for a module, and imports it as soon as something of it is used."""
+    return _Later(name)
+
+
+class _Later:
+    """A module that may not be imported yet."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
+
+
 def by_module(*packages: str) -> None:
     """Let modules of these packages be imported without running the package's own `__init__`.
 

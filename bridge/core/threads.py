@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -97,4 +96,6 @@ async def in_thread(work: Callable[[], T], *, clock: Clock, limit: float) -> T:
 def _abandon(thread: threading.Thread) -> None:
     """Raise an exception in a thread, at its next step of Python code (C API of Python, "Thread State and the GIL")."""
     if thread.ident is not None:
+        import ctypes  # noqa: PLC0415 - half a megabyte, for code that never ends
+
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Abandoned))

@@ -8,7 +8,6 @@ event costs a switch between threads.
 import asyncio
 import contextlib
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from bridge.core.log import structlog
 from bridge.core.ports import Clock
 from bridge.outbox.entry import Entry
 from bridge.outbox.ports import Storage
+from bridge.outbox.sqlite import sqlite3
 from bridge.outbox.store import LetterCount, Missing, Store, Totals
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
@@ -324,7 +324,7 @@ class Committer:
             self._store.commit()
         self._report(Turn(tasks=[task]))
 
-    def _fail(self, turn: Turn, error: sqlite3.Error) -> None:
+    def _fail(self, turn: Turn, error: "sqlite3.Error") -> None:
         self._store.rollback()
         if self._trouble is None:
             self._trouble = f"the disk does not take it: {error}"

@@ -1,7 +1,6 @@
 """Makes and locks the outbox' folder: for this user alone, and for one sidecar at a time."""
 
 import os
-import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +11,7 @@ from bridge.core.lock_file import HeldError, LockFile, make_private
 from bridge.outbox.commit_mark import CommitMark
 from bridge.outbox.reserve import Reserve
 from bridge.outbox.schema import connect
+from bridge.outbox.sqlite import sqlite3
 
 _FILE: Final = "outbox.db"
 
@@ -40,7 +40,7 @@ class Folder:
         """See `ports.Storage.exists`."""
         return self.file.exists()
 
-    def connect(self, *, longest_log: int) -> sqlite3.Connection:
+    def connect(self, *, longest_log: int) -> "sqlite3.Connection":
         """See `ports.Storage.connect`."""
         return connect(self.file, longest_log=longest_log)
 

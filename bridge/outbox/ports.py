@@ -1,12 +1,12 @@
 """What the outbox uses: an integration's connection, and the place where it keeps what it must not lose."""
 
-import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
 from bridge.core.model import Operation, Outcome
 from bridge.outbox.commit_mark import CommitMark
 from bridge.outbox.reserve import Reserve
+from bridge.outbox.sqlite import sqlite3
 from bridge.resilience import Accounting
 
 
@@ -70,7 +70,7 @@ class Storage(Protocol):
         """Unlock it; idempotent."""
         ...
 
-    def connect(self, *, longest_log: int) -> sqlite3.Connection:
+    def connect(self, *, longest_log: int) -> "sqlite3.Connection":
         """Open the database; see `schema.connect`.
 
         Raises:

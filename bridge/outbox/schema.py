@@ -1,10 +1,10 @@
 """Opens the outbox' database, with settings that make commits durable, and creates its tables."""
 
-import sqlite3
 from pathlib import Path
 from typing import Final
 
 from bridge.core.errors import OutboxError
+from bridge.outbox.sqlite import sqlite3
 
 #: `PRAGMA user_version`: rises with each change of the tables.
 VERSION: Final = 1
@@ -29,9 +29,7 @@ INSERT INTO meta VALUES ('next_seq', 1);
 """
 
 
-def connect(
-    file: Path, *, longest_log: int, factory: type[sqlite3.Connection] = sqlite3.Connection
-) -> sqlite3.Connection:
+def connect(file: Path, *, longest_log: int, factory: "type[sqlite3.Connection] | None" = None) -> "sqlite3.Connection":
     """Open the database; an empty file is given its tables.
 
     It uses a write-ahead log, and a commit returns when it is on disk (`synchronous=FULL`). There must never be a
@@ -40,13 +38,17 @@ def connect(
     Args:
         file: The database.
         longest_log: Bytes of the log after which it is copied into the database.
-        factory: The class of the connection.
+        factory: The class of the connection; None for SQLite's own.
 
     Raises:
         OutboxError: The file is damaged, of another program, or of a later version of this one; it was not changed.
     """
     database = sqlite3.connect(
-        file, isolation_level=None, check_same_thread=False, cached_statements=256, factory=factory
+        file,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        factory=factory or sqlite3.Connection,
     )
     try:
         _prepare(database, file, longest_log)
@@ -62,7 +64,7 @@ def connect(
     return database
 
 
-def _prepare(database: sqlite3.Connection, file: Path, longest_log: int) -> None:
+def _prepare(database: "sqlite3.Connection", file: Path, longest_log: int) -> None:
     database.execute("PRAGMA locking_mode=EXCLUSIVE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (application,) = database.execute("PRAGMA application_id").fetchone()

@@ -4,7 +4,6 @@ Statements write many rows at a time: Python releases its lock for each statemen
 takes long to get it back.
 """
 
-import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -16,6 +15,7 @@ from bridge.outbox.commit_mark import Mark
 from bridge.outbox.entry import Entry, decode_entry, encode
 from bridge.outbox.order import on_disk
 from bridge.outbox.ports import Storage
+from bridge.outbox.sqlite import sqlite3
 from bridge.outbox.write_batch import Acceptance, Settlement, WriteBatch
 
 #: How long an answer is kept, in milliseconds, and the share of `max_bytes` that all answers may take.
@@ -162,7 +162,7 @@ class Store:
             self.rollback()
         return missing
 
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> "sqlite3.Cursor":
         """Execute one SQL statement.
 
         Raises:

@@ -1,10 +1,15 @@
 """Reads the monitor of a ZeroMQ socket on the event loop."""
 
 import asyncio
+import struct
 from collections.abc import Callable
+from typing import Final
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
+
+#: The first frame: event and value, in the machine's order (zmq_socket_monitor(3)). The second one is the endpoint.
+#: pyzmq's function for it would bring its sockets for asyncio, which take 300 kB.
+_EVENT: Final = struct.Struct("=Hi")
 
 OnMonitorEvent = Callable[[zmq.Event, int], None]
 """Called with an event and its value: a file descriptor, an errno or an interval in ms, depending on the event."""
@@ -61,6 +66,6 @@ class SocketMonitor:
                 frames = self._reader.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            event = parse_monitor_message(frames)
-            if event["event"] != zmq.Event.MONITOR_STOPPED:
-                self._callback(zmq.Event(event["event"]), int(event["value"]))
+            event, value = _EVENT.unpack(frames[0])
+            if event != zmq.Event.MONITOR_STOPPED:
+                self._callback(zmq.Event(event), value)

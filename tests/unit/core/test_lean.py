@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.core.lean import by_module, without
+from bridge.core.lean import by_module, later, without
 
 
 def test_a_module_that_is_not_imported_yet_cannot_be() -> None:
@@ -32,17 +32,28 @@ def test_neither_imports_rich(program: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "unwanted"),
+    ("module", "unwanted"),
     [
-        ("redis", ["redis.client", "redis.asyncio.connection", "redis.commands", "opentelemetry"]),
-        ("nats", ["nats.aio.client", "nats.js.client", "nats.micro.service"]),
+        ("bridge.adapters.redis", ["redis.client", "redis.asyncio.connection", "redis.commands", "opentelemetry"]),
+        ("bridge.adapters.nats", ["nats.aio.client", "nats.js.client", "nats.micro.service"]),
+        ("bridge.gateway", ["sqlite3", "ctypes", "zmq.asyncio", "greenlet", "opentelemetry", "prometheus_client"]),
     ],
 )
-def test_an_adapter_imports_only_what_it_uses_of_its_library(protocol: str, unwanted: list[str]) -> None:
-    """The modules for clients, which take megabytes, are not imported."""
-    script = f"import bridge.adapters.{protocol}, sys\nsys.exit(repr(sorted(set(sys.modules) & {set(unwanted)})))"
+def test_what_an_idle_bridge_does_not_need_is_not_imported(module: str, unwanted: list[str]) -> None:
+    """Each of these takes between half a megabyte and eight."""
+    script = f"import {module}, sys\nsys.exit(repr(sorted(set(sys.modules) & {set(unwanted)})))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr.strip() == "[]"
+
+
+def test_a_module_is_imported_when_something_of_it_is_used() -> None:
+    """What stands for it has all that it has."""
+    colorsys = later("colorsys")
+    sys.modules.pop("colorsys", None)
+    assert "colorsys" not in sys.modules
+    assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+    with pytest.raises(AttributeError):
+        _ = colorsys.missing
 
 
 def test_a_package_is_imported_by_module_until_it_is_used_as_a_whole(
