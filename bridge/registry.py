@@ -1,7 +1,8 @@
 """The adapters that are installed, found by their entry points; a third party adds one without changing the bridge."""
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Final
 
 from bridge.core.fabric import USED
@@ -22,11 +23,25 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
     """
 
     def __init__(self, *, bundled: bool = False) -> None:
-        """List what is installed; with `bundled` only the adapters that come with the bridge."""
-        self._entries = {
+        """Look nothing up yet; with `bundled` there are only the adapters that come with the bridge."""
+        self._bundled = bundled
+
+    @cached_property
+    def _own(self) -> dict[str, EntryPoint]:
+        """What the bridge itself brings; most configurations need no more. It is one file."""
+        try:
+            found = distribution("nemo-bridge").entry_points
+        except PackageNotFoundError:
+            return {}
+        return {entry.name: entry for entry in found.select(group=GROUP) if entry.name != USED}
+
+    @cached_property
+    def _entries(self) -> dict[str, EntryPoint]:
+        """What all installed distributions bring, which is a file for each of them."""
+        return {
             entry.name: entry
             for entry in entry_points(group=GROUP)
-            if entry.name != USED and (not bundled or entry.module.startswith("bridge.adapters."))
+            if entry.name != USED and (not self._bundled or entry.module.startswith("bridge.adapters."))
         }
 
     def __iter__(self) -> Iterator[str]:
@@ -37,7 +52,7 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is such a type; it is not imported for that."""
-        return name in self._entries
+        return name in self._own or name in self._entries
 
     def __getitem__(self, name: str) -> AdapterSpec:
         """Import an adapter and return its specification.
@@ -47,7 +62,7 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
             ImportError: It cannot be imported: a library that it needs is not installed, its code fails, or its entry
                 point names something else than an `AdapterSpec`.
         """
-        entry = _USED if name == USED else self._entries[name]
+        entry = _USED if name == USED else self._own.get(name) or self._entries[name]
         try:
             spec = entry.load()
         except Exception as error:  # a third party's code: whatever it raises, the other adapters must work

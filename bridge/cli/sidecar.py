@@ -73,7 +73,6 @@ def run(files: Sequence[Path], pairs: Sequence[str], *, watch: bool) -> None:
     load_again = partial(read, files, pairs)
     seen = _state_of(files) if watch else None  # before they are read, so that no change is missed
     configuration = load_again()
-    gc.collect()
     # All objects so far stay. A burst of events makes many objects that live until they are answered. If Python's
     # garbage collector looked through them as often as by default, this would cost a third of the throughput.
     gc.freeze()
