@@ -5,21 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from bridge.bus import parse_endpoint
-from bridge.cli.complaints import as_json as to_json
-from bridge.cli.complaints import show
 from bridge.cli.exit_codes import ExitCode
-from bridge.cli.probe import probe
-from bridge.cli.process import Process
 from bridge.cli.sidecar import read
 from bridge.cli.terminal import failure, say
 from bridge.config import Configuration
-from bridge.connection import setup_of
 from bridge.core.clock import RealClock
 from bridge.core.diagnostic import Code, Diagnostic
 from bridge.core.errors import BusError, ConfigError
 from bridge.core.printable import printable
 from bridge.core.redaction import Redactor
+from bridge.core.setup import setup_of
 
 
 def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool, strict: bool, as_json: bool) -> ExitCode:
@@ -45,11 +40,14 @@ def check(files: Sequence[Path], pairs: Sequence[str], *, connect: bool, strict:
     except ConfigError as error:
         if not as_json:
             raise
-        say(to_json(error.diagnostics))
+        say(_to_json(error.diagnostics))
         return ExitCode.INVALID
     if as_json:
         return _check_as_json(configuration, connect=connect, strict=strict)
-    show(configuration.warnings)
+    if configuration.warnings:
+        from bridge.cli.complaints import show  # noqa: PLC0415
+
+        show(configuration.warnings)
     if strict and configuration.warnings:
         raise failure("with --strict, a warning is an error", ExitCode.INVALID)
     say(
@@ -74,7 +72,7 @@ def _check_as_json(configuration: Configuration, *, connect: bool, strict: bool)
             for name, reason in failures.items()
             if reason
         ]
-        say(to_json(sorted([*warnings, *found])))
+        say(_to_json(sorted([*warnings, *found])))
 
     if connect and not (strict and warnings):
         return _connect(configuration, show_all)
@@ -82,11 +80,20 @@ def _check_as_json(configuration: Configuration, *, connect: bool, strict: bool)
     return ExitCode.INVALID if strict and warnings else ExitCode.OK
 
 
+def _to_json(diagnostics: Sequence[Diagnostic]) -> str:
+    from bridge.cli.complaints import as_json  # noqa: PLC0415 - most configurations have nothing to complain about
+
+    return as_json(diagnostics)
+
+
 def _connect(configuration: Configuration, report: Callable[[Mapping[str, str | None]], None]) -> ExitCode:
     """Connect to all endpoints, report for each integration what failed, or None, and return the exit code.
 
     It is reported before the event loop is closed, which may hang.
     """
+    from bridge.cli.probe import probe  # noqa: PLC0415 - only `--connect` needs an event loop
+    from bridge.cli.process import Process  # noqa: PLC0415
+
     with Process() as process:
         # What other nodes offer can be asked for only by a bridge that has joined the fabric.
         own = [one for one in configuration.integrations.values() if not one.is_used]
@@ -118,6 +125,8 @@ def check_adapters(configuration: Configuration) -> None:
     bus = configuration.bus
     for key, endpoint in (("publish", bus.publish), ("subscribe", bus.subscribe)):
         if endpoint is not None:
+            from bridge.bus import parse_endpoint  # noqa: PLC0415 - it needs ZeroMQ, and most files have no `bus` block
+
             try:
                 parse_endpoint(endpoint, closed=bus.curve is not None)
             except BusError as error:

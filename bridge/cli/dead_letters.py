@@ -1,7 +1,7 @@
 """The command `nemo-bridge dead-letters`: list, replay and discard events that could not be delivered."""
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -20,6 +20,8 @@ _PATIENCE: Final = 30.0
 #: Dead letters that are requested at a time.
 _PAGE: Final = 200
 _RESPONSES: Final = ("response.bridge.",)
+
+T = TypeVar("T")
 
 app = typer.Typer(help="List, show, replay and discard events that could not be delivered.", no_args_is_help=True)
 
@@ -44,7 +46,7 @@ def list_(
     from bridge.cli.talk import BusOptions  # noqa: PLC0415 - each command imports only what it needs
 
     wanted = {} if integration is None else {"integration": integration}
-    letters, total = asyncio.run(_read(BusOptions(config, publish, subscribe, key_file, server_key), wanted, limit))
+    letters, total = _run(_read(BusOptions(config, publish, subscribe, key_file, server_key), wanted, limit))
     if json:
         for letter in letters:
             say(_as_json(letter))
@@ -69,9 +71,7 @@ def show(
     """Show one dead letter: the event, the error, every attempt."""
     from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
-    letters, _ = asyncio.run(
-        _read(BusOptions(config, publish, subscribe, key_file, server_key), {"ids": [letter_id]}, 1)
-    )
+    letters, _ = _run(_read(BusOptions(config, publish, subscribe, key_file, server_key), {"ids": [letter_id]}, 1))
     if not letters:
         raise failure(f"there is no dead letter {letter_id}")
     if json:
@@ -96,7 +96,7 @@ def replay(
 
     wanted = _wanted(ids, integration, every=every)
     options = BusOptions(config, publish, subscribe, key_file, server_key)
-    say(f"replayed: {asyncio.run(_move(options, 'replay', wanted))}")
+    say(f"replayed: {_run(_move(options, 'replay', wanted))}")
 
 
 @app.command()
@@ -119,7 +119,7 @@ def discard(
         whose = "" if integration is None else printable(f" of {integration}")
         typer.confirm(f"Delete all dead letters{whose}?", abort=True)
     options = BusOptions(config, publish, subscribe, key_file, server_key)
-    say(f"discarded: {asyncio.run(_move(options, 'discard', wanted))}")
+    say(f"discarded: {_run(_move(options, 'discard', wanted))}")
 
 
 def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> dict[str, Any]:
@@ -127,6 +127,12 @@ def _wanted(ids: list[str] | None, integration: str | None, *, every: bool) -> d
         raise InvalidError("give either ids or --all")
     wanted: dict[str, Any] = {} if integration is None else {"integration": integration}
     return wanted | ({"ids": ids} if ids else {})
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # noqa: PLC0415 - this file is also imported for `--help`
+
+    return asyncio.run(work)
 
 
 async def _read(options: "BusOptions", wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], int]:

@@ -1,6 +1,5 @@
 """The command `nemo-bridge fleet`: show the fabrics of a bridge and their nodes, and forget a node."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -78,6 +77,8 @@ def forget(
 
     If it does come back, it is a new node: it gets what is exported from then on.
     """
+    import asyncio  # noqa: PLC0415 - this file is also imported for `--help`
+
     from bridge.cli.talk import BusOptions  # noqa: PLC0415
 
     options = BusOptions(config, publish, subscribe, key_file, server_key)

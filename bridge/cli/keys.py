@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from bridge.cli.terminal import say
+from bridge.core.errors import KeyFileError
 
 app = typer.Typer(help="Create, show and authorize the keys of a closed bus.", no_args_is_help=True)
 
@@ -49,7 +50,7 @@ def show(
     paths: Annotated[list[Path], typer.Argument(help="Key files, or folders of `*.key`.", metavar="PATH")],
 ) -> None:
     """Show the name, fingerprint, public key and rights of keys."""
-    from bridge.core.curve_keys import KeyFileError, fingerprint, read_grant, read_pair  # noqa: PLC0415
+    from bridge.core.curve_keys import fingerprint, read_grant, read_pair  # noqa: PLC0415
 
     files = [file for path in paths for file in (sorted(path.glob("*.key")) if path.is_dir() else [path])]
     if not files:
@@ -87,7 +88,6 @@ def authorize(
     """Add a public key with its rights to the list of a closed bus."""
     from bridge.core.curve_keys import (  # noqa: PLC0415
         Grant,
-        KeyFileError,
         check_name,
         fingerprint,
         read_access_list,

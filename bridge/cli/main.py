@@ -10,9 +10,16 @@ from typer.main import get_command
 from bridge import __version__
 from bridge.cli import completion, dead_letters, fleet, keys, terminal
 from bridge.cli.exit_codes import ExitCode
-from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo, examples, unwrap_help
-from bridge.core.curve_keys import KeyFileError
-from bridge.core.errors import BridgeError, BusError, ConfigError, InvalidError, NoBusError, OutboxError
+from bridge.cli.options import ConfigFile, KeyFile, PublishTo, ServerKeyFile, SubscribeTo, examples, only, unwrap_help
+from bridge.core.errors import (
+    BridgeError,
+    BusError,
+    ConfigError,
+    InvalidError,
+    KeyFileError,
+    NoBusError,
+    OutboxError,
+)
 
 app = typer.Typer(
     name="nemo-bridge",
@@ -495,11 +502,12 @@ def main() -> None:
     """
     terminal.prepare()
     completion.prepare()
-    unwrap_help(app)
+    called = only(app, sys.argv[1:])
+    unwrap_help(called)
     try:
         with terminal.output_written():
             # Not `app()`: it would print tracebacks in its own way, as they are.
-            get_command(app)(prog_name="nemo-bridge")
+            get_command(called)(prog_name="nemo-bridge")
     except ConfigError as error:
         from bridge.cli import complaints  # noqa: PLC0415
 

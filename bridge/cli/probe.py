@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterable
 
 from bridge.config import Integration
-from bridge.connection import setup_of
 from bridge.core.cancel import BoundedTasks
 from bridge.core.clock import RealClock
 from bridge.core.errors import BridgeError
 from bridge.core.ports import Clock, ProtocolAdapter
 from bridge.core.redaction import Redactor
+from bridge.core.setup import setup_of
 
 #: Seconds that closing a session may take.
 _LONGEST_CLOSE = 1.0

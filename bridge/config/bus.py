@@ -7,8 +7,9 @@ from typing import Any
 from bridge.config.blocks import BlockReader, Data, anchored
 from bridge.config.models import BusSettings, CurveSettings
 from bridge.config.syntax import Block
-from bridge.core.curve_keys import KeyFileError, read_access_list, read_pair, read_public
+from bridge.core.curve_keys import read_access_list, read_pair, read_public
 from bridge.core.diagnostic import Code, Location
+from bridge.core.errors import KeyFileError
 
 
 def read_bus(

@@ -4,7 +4,6 @@ from bridge.connection.connection import Connection, Done, SessionListener
 from bridge.connection.files import FileStates, file_states, named_files
 from bridge.connection.inbound import Emit
 from bridge.connection.manager import ConnectionManager, Prepared
-from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.subscriptions import SubscriptionSpec
 
 __all__ = [
@@ -13,11 +12,9 @@ __all__ = [
     "Done",
     "Emit",
     "FileStates",
-    "IntegrationSettings",
     "Prepared",
     "SessionListener",
     "SubscriptionSpec",
     "file_states",
     "named_files",
-    "setup_of",
 ]

@@ -14,7 +14,6 @@ import msgspec
 from bridge.connection.files import FileStates
 from bridge.connection.inbound import MessageSink, payload_of
 from bridge.connection.session import SUSPICIOUS, Session, SessionEvents, SessionKeeper
-from bridge.connection.setup import IntegrationSettings, setup_of
 from bridge.connection.state_log import StateLog
 from bridge.connection.subscriptions import Subscriptions, SubscriptionSpec
 from bridge.core.cancel import BoundedTasks
@@ -55,6 +54,7 @@ from bridge.core.ports import (
 )
 from bridge.core.rate_limited import RateLimited
 from bridge.core.redaction import Redactor
+from bridge.core.setup import IntegrationSettings, setup_of
 from bridge.resilience import Accounting, Guard, GuardedCall
 
 _NOT_CONNECTED: Final = frozenset({ConnectionStatus.DISCONNECTED, ConnectionStatus.FAILED})

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bridge.connection.setup import IntegrationSettings
 from bridge.core.files import identity
+from bridge.core.setup import IntegrationSettings
 
 FileStates = tuple[tuple[str, tuple[int, ...] | None], ...]
 """Each file with what identifies its content (`core.files.identity`); None where there is none."""

@@ -10,13 +10,13 @@ import msgspec
 
 from bridge.connection.connection import Change, Connection, IntegrationBus, SessionListener
 from bridge.connection.files import FileStates
-from bridge.connection.setup import IntegrationSettings
 from bridge.connection.subscriptions import SubscriptionSpec
 from bridge.core.diagnostic import Code, Diagnostic, Location
 from bridge.core.errors import ConfigError
 from bridge.core.fabric import Fabrics
 from bridge.core.ports import Clock, Tracer
 from bridge.core.redaction import Redactor
+from bridge.core.setup import IntegrationSettings
 
 
 class ConnectionManager:

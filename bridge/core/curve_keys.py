@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bridge.core.errors import KeyFileError
 from bridge.core.event_type import BRIDGE_ONLY
 from bridge.core.files import read_regular
 from bridge.core.filters import Glob, check_pattern
@@ -26,10 +27,6 @@ _Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:
 _DIGITS: Final = {letter: number for number, letter in enumerate(_Z85)}
 _LETTERS: Final = 40
 _LARGEST: Final = 65_536
-
-
-class KeyFileError(Exception):
-    """A key file, or a folder of them, cannot be used; the message is one line for a person and names the path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@
     BusError                    (start-up only; the bus cannot be hosted or joined)
     └── NoBusError              (no bus answers a program that wants to join it)
     OutboxError                 (start-up only; what is kept on disk cannot be used)
+    KeyFileError                (start-up only; a key of the bus cannot be used)
 
 The kinds and their meaning are the bus contract's (`error.kind`). Two facts travel with each error: `retryable`, which
 the wire shows, and `maybe_sent`, which only the guard reads: whether the remote may have acted on the request already.
@@ -322,6 +323,10 @@ class NoBusError(BusError):
 
 class OutboxError(Exception):
     """What is kept on disk cannot be used; the message is one line for a person and names the path."""
+
+
+class KeyFileError(Exception):
+    """A key file, or a folder of them, cannot be used; the message is one line for a person and names the path."""
 
 
 class ConfigError(Exception):

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from bridge.cli.sidecar import read
-from bridge.connection import setup_of
 from bridge.core.clock import RealClock
+from bridge.core.setup import setup_of
 from tests.integration.observe.test_console import console
 from tests.support.servers.echoing_remote import echoing_remote
 from tests.support.servers.nats_jwt import Operator

@@ -15,14 +15,13 @@ from zmq.utils import z85
 from bridge.core.curve_keys import (
     AccessList,
     Grant,
-    KeyFileError,
     KeyPair,
     fingerprint,
     read_access_list,
     read_pair,
     read_public,
 )
-from bridge.core.errors import BusError
+from bridge.core.errors import BusError, KeyFileError
 
 ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 #: The ZAP domain. It has a name because an empty one is not enforced.

@@ -36,7 +36,7 @@ USED_RESILIENCE = ResilienceSettings(
 
 @dataclass
 class _Settings:
-    """See `connection.setup.IntegrationSettings`."""
+    """See `core.setup.IntegrationSettings`."""
 
     spec: AdapterSpec
     config: Any

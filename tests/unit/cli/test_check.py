@@ -11,7 +11,7 @@ from typing import Any, Self
 import jsonschema
 import pytest
 
-from bridge.cli import check
+from bridge.cli import check, process
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.main import main
 from bridge.cli.sidecar import read
@@ -82,7 +82,7 @@ def test_what_others_offer_is_not_connected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--connect` tries the endpoints of this bridge; what a fabric uses is shown without a result."""
-    monkeypatch.setattr(check, "Process", ProcessThatStays)
+    monkeypatch.setattr(process, "Process", ProcessThatStays)
     file = tmp_path / "bridge.hcl"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -100,7 +100,7 @@ def test_what_others_offer_is_not_connected(
 def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Return a function that runs `check --json` with a text and options; it gives exit code and what was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(check, "Process", ProcessThatStays)
+    monkeypatch.setattr(process, "Process", ProcessThatStays)
 
     def ended(text: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
         Path("bridge.hcl").write_text(text)

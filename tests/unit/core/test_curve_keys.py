@@ -10,7 +10,6 @@ from zmq.utils import z85
 
 from bridge.core.curve_keys import (
     Grant,
-    KeyFileError,
     fingerprint,
     is_key,
     own_type_prefix,
@@ -20,6 +19,7 @@ from bridge.core.curve_keys import (
     read_public,
     write_key_file,
 )
+from bridge.core.errors import KeyFileError
 
 # The same pair in every run: it stands in the names of tests, which all workers must agree about.
 SECRET = z85.encode(bytes(range(32))).decode()

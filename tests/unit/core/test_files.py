@@ -42,7 +42,8 @@ except BridgeError as error:
 def test_half_a_key_file_is_removed(tmp_path: Path) -> None:
     """A key file that cannot be written whole is removed, so that the next attempt can make it."""
     code = """
-from bridge.core.curve_keys import KeyFileError, write_key_file
+from bridge.core.curve_keys import write_key_file
+from bridge.core.errors import KeyFileError
 try:
     write_key_file(PATH / "a.key", "x" * 40)
 except KeyFileError as error:

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.cli.mock import Options, make_plan
 from bridge.config import Configuration, load
-from bridge.connection import setup_of
+from bridge.core.setup import setup_of
 from bridge.registry import AdapterRegistry
 from tests.support.bus.curve import KeyRing
 from tests.support.clock import FakeClock
