@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -12,13 +12,15 @@ from bridge.config.diagnostics import Diagnostics, Fault
 from bridge.config.expression_parser import MAX_DEPTH, ExpressionReader
 from bridge.config.grammar import Budget, TooLargeError, UnexpectedInputError, parse
 from bridge.config.keys import block_meant, is_of_nemo, misplaced_block
-from bridge.config.recovery import DAMAGED, LOST, Recovered, recover
-from bridge.config.scanner import SyntaxFault
 from bridge.config.syntax import Attribute, Block
-from bridge.config.tree import Tree, trees
+from bridge.config.tree import DAMAGED, LOST, Tree, trees
 from bridge.core.diagnostic import Code, Location, Related, Span
 from bridge.core.files import read_regular
 from bridge.core.near import near_name
+
+if TYPE_CHECKING:
+    from bridge.config.recovery import Recovered
+    from bridge.config.scanner import SyntaxFault
 
 #: Bytes. A configuration is text that a person writes; a larger file is something else. To find the end of one long
 #: text, the regular expressions of the parser take up to 200 times as much memory.
@@ -126,6 +128,8 @@ def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics,
         return parse(text, budget), True
     except UnexpectedInputError as error:
         place = Span(*_position(error, text))
+    from bridge.config.recovery import recover  # noqa: PLC0415 - most files are whole
+
     budget.left = left  # what follows looks at the same tokens
     recovered = recover(text, ours, budget)
     for subject, fault in recovered.faults:
@@ -135,7 +139,7 @@ def _parse(file: str, text: str, ours: frozenset[str], diagnostics: Diagnostics,
     return recovered.tree, False
 
 
-def _report(file: str, block: str, fault: SyntaxFault, recovered: Recovered, diagnostics: Diagnostics) -> None:
+def _report(file: str, block: str, fault: "SyntaxFault", recovered: "Recovered", diagnostics: Diagnostics) -> None:
     location = Location(file, *recovered.source.span(fault.start, fault.end))
     subject = " > ".join(filter(None, (block, fault.key)))
     message, hint = fault.message, fault.hint

@@ -16,12 +16,9 @@ from bridge.config.grammar import Budget, UnexpectedInputError, parse
 from bridge.config.other_languages import recognise
 from bridge.config.reasons import reason
 from bridge.config.scanner import QUOTES, Piece, Source, SyntaxFault, scan
-from bridge.config.tree import Part, Token, Tree, trees
+from bridge.config.tree import DAMAGED, LOST, Part, Token, Tree, trees
 from bridge.core.diagnostic import Code
 
-#: The node for a key whose value could not be read, and for something else that could not.
-DAMAGED: Final = "damaged"
-LOST: Final = "lost"
 _KEYWORDS: Final = frozenset({"if", "in", "for", "for_each", "else", "endif", "endfor"})
 _LITERALS: Final = frozenset({"null", "true", "false"})
 _CLOSING_QUOTES: Final = frozenset('"').union(*QUOTES.values())

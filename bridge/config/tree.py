@@ -1,7 +1,11 @@
 """Define the tree of a text in HCL as the parser makes it: nodes named by the rules of its grammar, and tokens."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
+
+#: The node for a key whose value could not be read, and for something else that could not: see `recovery`.
+DAMAGED: Final = "damaged"
+LOST: Final = "lost"
 
 
 class Token(str):

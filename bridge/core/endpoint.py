@@ -23,9 +23,12 @@ class PlainFault(ValueError):  # noqa: N818 - it becomes part of a diagnostic
 
 
 class Strict(BaseModel):
-    """The base of every configuration model: frozen, and an unknown key is an error."""
+    """The base of every configuration model: frozen, and an unknown key is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    A model's checks are built when it is first used; most configurations use half of the models.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def is_loopback(host: str) -> bool:

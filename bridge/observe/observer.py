@@ -13,7 +13,6 @@ import msgspec
 from bridge.core.payloads import BridgeHealth
 from bridge.core.ports import Clock
 from bridge.core.settings import Listen
-from bridge.observe.server import StatusServer
 from bridge.observe.summary import ReadStatus, headline, is_ready
 from bridge.observe.systemd import ServiceManager
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.observe.details import ReadDetails
     from bridge.observe.live import Live
     from bridge.observe.metrics import Metrics
+    from bridge.observe.server import StatusServer
 
 #: Seconds between two measurements of how late the event loop is, and how many of them are kept.
 _TICK: Final = 0.5
@@ -70,11 +70,13 @@ class Observer:
         self._manager = ServiceManager(environ)
         self._was_ready = False
         self._metrics: Metrics | None = None
-        self._server = (
-            None
-            if listen is None
-            else StatusServer(read_status, alive, self._scraped, live, listen=listen, hosts=hosts, clock=clock)
-        )
+        self._server: StatusServer | None = None
+        if listen is not None:
+            from bridge.observe import server  # noqa: PLC0415 - nobody else needs its library
+
+            self._server = server.StatusServer(
+                read_status, alive, self._scraped, live, listen=listen, hosts=hosts, clock=clock
+            )
         self._must_listen = must_listen
 
     def _scraped(self, accept: str) -> tuple[bytes, str]:

@@ -13,20 +13,19 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from bridge.adapters._common import websocket
 from bridge.adapters._common.http.client import HttpClient
 from bridge.adapters._common.http.connection import HttpConnection
 from bridge.adapters._common.http.errors import translate
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.status import check_credentials
 from bridge.adapters._common.http.target import SCHEMES
-from bridge.adapters._common.websocket import connector
 from bridge.adapters.jsonrpc.batch import Batcher
 from bridge.adapters.jsonrpc.config import PROTOCOL, JsonRpcConfig
-from bridge.adapters.jsonrpc.websocket_adapter import JsonRpcWebSocketAdapter
 from bridge.adapters.jsonrpc.wire import CallId, check_accepted, encode_call, read_response
 from bridge.core.errors import BridgeError
 from bridge.core.model import Command, Request
-from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context, Promise, refuse_group
+from bridge.core.ports import AdapterBase, AdapterSetup, AdapterSpec, Context, Promise, ProtocolAdapter, refuse_group
 
 
 class JsonRpcAdapter(AdapterBase):
@@ -170,6 +169,12 @@ def _result(response: Response, call_id: CallId | None) -> Any:
     return None
 
 
+def _over_websocket(setup: AdapterSetup) -> ProtocolAdapter:
+    from bridge.adapters.jsonrpc.websocket_adapter import JsonRpcWebSocketAdapter  # noqa: PLC0415 - needs its library
+
+    return JsonRpcWebSocketAdapter(setup)
+
+
 _AUTH: Final = frozenset({"none", "basic", "bearer", "certificate"})
 
 OVER_WEBSOCKET: Final = AdapterSpec(
@@ -178,8 +183,8 @@ OVER_WEBSOCKET: Final = AdapterSpec(
     operations=frozenset({"request", "subscribe", "unsubscribe"}),
     auth=_AUTH,
     config=JsonRpcConfig,
-    schemes=connector.SCHEMES,
-    create=JsonRpcWebSocketAdapter,
+    schemes=websocket.SCHEMES,
+    create=_over_websocket,
     side_by_side=True,
     check_names=lambda _operation, _name, group, _config: refuse_group(PROTOCOL, group),
 )

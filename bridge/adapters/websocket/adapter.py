@@ -11,8 +11,9 @@ from typing import Any, Final
 from bridge.adapters._common.background import Background
 from bridge.adapters._common.content import Codec
 from bridge.adapters._common.deliveries import Deliveries
+from bridge.adapters._common.websocket import SCHEMES
 from bridge.adapters._common.websocket.connection import WebSocketConnection
-from bridge.adapters._common.websocket.connector import SCHEMES, WebSocketConnector
+from bridge.adapters._common.websocket.connector import WebSocketConnector
 from bridge.adapters.websocket.config import WebSocketConfig
 from bridge.core.errors import BridgeError, ConnectionLostError, InvalidError, NotConnectedError, ProtocolError
 from bridge.core.model import Inbound, Publish

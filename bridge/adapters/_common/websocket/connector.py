@@ -1,6 +1,6 @@
 """Open WebSocket connections: the opening handshake is an HTTP request with the credentials (RFC 6455, 4)."""
 
-from typing import Any, Final
+from typing import Any
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -8,14 +8,12 @@ from websockets.typing import Subprotocol
 
 from bridge.adapters._common import tls
 from bridge.adapters._common.http.target import authorization, resolve
+from bridge.adapters._common.websocket import SCHEMES
 from bridge.adapters._common.websocket.connection import CLOSE_TIMEOUT, Socket, WebSocketConnection
 from bridge.adapters._common.websocket.errors import translate_connect
-from bridge.core.endpoint import AuthCertificate, Schemes
+from bridge.core.endpoint import AuthCertificate
 from bridge.core.errors import ProtocolError
 from bridge.core.ports import AdapterSetup
-
-#: URL scheme → (default port, TLS).
-SCHEMES: Final[Schemes] = {"ws": (80, False), "wss": (443, True)}
 
 
 class _Connect(connect):
