@@ -80,28 +80,7 @@ class Codec:
             name = self._look_up(frame)
         if len(body) > limits.max_message:
             raise Rejected(Reason.SIZE, f"{len(body)} bytes, the limit is {limits.max_message}")
-        try:
-            event = self._event(body)
-            # Only decoding shows that the payload can be decoded.
-            value = self._value(event.raw)
-        except _UNREADABLE:
-            event = decode_reference(body, limits)
-        else:
-            raw = bytes(event.raw)
-            suspects = raw.translate(None, _HARMLESS_BYTES)
-            containers = suspects.translate(None, _EXTENSION_BYTES)
-            if (
-                # There are six entries and all six required keys, or seven with the optional one. So no key is given
-                # twice, and none is unknown.
-                body[0] == (0x86 if event.headers is None else 0x87)
-                and not (_DOLLAR in raw and MARK in raw)
-                and (len(containers) <= limits.max_depth or not deeper_than(value, limits.max_depth))
-                # msgspec decodes a timestamp without calling the hook for extensions.
-                and (len(suspects) == len(containers) or not holds(value, dt.datetime))
-            ):
-                event.__dict__["payload"] = value
-            else:
-                event = decode_reference(body, limits)
+        event = self._fast(body) or decode_reference(body, limits)
         if event.event_type != name:
             raise Rejected(Reason.TYPE_MISMATCH, "`event_type` differs from the first frame")
         return event
@@ -197,3 +176,29 @@ class Codec:
             self._types.clear()
         self._types[frame] = name
         return name
+
+    def _fast(self, body: bytes) -> Event | None:
+        """Return the event, or None where the reference decoder has to decide."""
+        try:
+            event = self._event(body)
+            # Only decoding shows that the payload can be decoded.
+            value = self._value(event.raw)
+        except _UNREADABLE:
+            return None
+        # There are six entries and all six required keys, or seven with the optional one. So no key is given twice, and
+        # none is unknown.
+        if body[0] != (0x86 if event.headers is None else 0x87):
+            return None
+        raw = bytes(event.raw)
+        if _DOLLAR in raw and MARK in raw:
+            return None
+        suspects = raw.translate(None, _HARMLESS_BYTES)
+        if suspects:
+            containers = suspects.translate(None, _EXTENSION_BYTES)
+            if len(containers) > self.limits.max_depth and deeper_than(value, self.limits.max_depth):
+                return None
+            # msgspec decodes a timestamp without calling the hook for extensions.
+            if len(suspects) > len(containers) and holds(value, dt.datetime):
+                return None
+        event.__dict__["payload"] = value
+        return event
