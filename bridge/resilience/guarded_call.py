@@ -36,6 +36,8 @@ class GuardedCall(msgspec.Struct, eq=False, kw_only=True):
     span: OperationSpan | None = None
     timer: Timer | None = None
 
+    __repr__ = object.__repr__  # an event loop logs that of what it calls, and payloads must not be there
+
     @property
     def idempotent(self) -> bool:
         """Whether it may be repeated although the remote may have acted on it; asked when an attempt has failed."""
@@ -127,6 +129,8 @@ class RunningAttempt(msgspec.Struct, eq=False):
     timer: Timer | None = None
     ended: bool = False
     on_done: Callable[[Any], object] | None = None
+
+    __repr__ = object.__repr__  # see `GuardedCall`
 
     def done(self) -> bool:
         """Return whether it has ended."""

@@ -447,6 +447,8 @@ class _Caller(msgspec.Struct, eq=False):
     plan: RoutePlan | None
     key: Key | None
 
+    __repr__ = object.__repr__  # payloads must not be there
+
     def done(self, operation: Operation, outcome: Outcome) -> None:
         """See `_Asker.done`."""
         self.dispatcher.finish(self.event, self.plan, self.key, operation, outcome)

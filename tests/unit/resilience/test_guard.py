@@ -23,7 +23,7 @@ from bridge.core.errors import (
     ThrottledError,
     UnavailableError,
 )
-from bridge.core.model import Outcome
+from bridge.core.model import Outcome, Request
 from bridge.core.settings import ResilienceSettings
 from bridge.resilience import Guard, GuardedCall
 from bridge.resilience.guarded_call import RunningAttempt
@@ -286,6 +286,15 @@ async def test_a_bug_in_the_end_of_a_call_is_passed_on() -> None:
     assert second.result().ok
     assert [type(bug) for bug in bugs] == [ZeroDivisionError]
     assert numbers(guarded) == {"accepted": 2, "succeeded": 2}
+
+
+def test_no_payload_is_in_a_repr() -> None:
+    """An event loop logs what it calls where that fails: an attempt, and with it the call and its operation."""
+    call = GuardedCall(operation=operation(1, command=Request(method="m", params=["private"])))
+    attempt = RunningAttempt(lambda *_: None, call, 0.0, 1.0, 0, 0)
+    call.attempt = attempt
+    assert "private" in repr(call.operation)
+    assert "private" not in repr(call) + repr(attempt)
 
 
 async def test_a_late_end_of_an_attempt_is_ignored() -> None:
