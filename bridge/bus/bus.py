@@ -594,7 +594,8 @@ class Bus:
 
     # --- reading
 
-    def _on_message(self, frame: bytes, body: bytes) -> None:
+    def _on_message(self, frame: bytes, body: bytes) -> bool:
+        """Handle a message; return whether anything came of it, which it does of few of our own that come back."""
         if self._watcher is not None:
             self._watcher(frame, body)
         if self._confirms:
@@ -603,15 +604,15 @@ class Bus:
             self._loopback.came(body)
             passes = self._own_types.get(frame)
             if passes is False or (passes is None and not self._passes_own(frame)):
-                return
+                return False
         try:
             event = self._codec.decode(frame, body)
         except Rejected as rejected:
             self.reject(rejected.reason, rejected.detail)
-            return
+            return True
         if event.source == self._source:
             if not self._passes_own(frame):
-                return
+                return False
         else:
             if event.headers is not None:
                 self._look_for_gap(event)
@@ -622,6 +623,7 @@ class Bus:
             self._on_event(event)
         except BaseException as error:  # noqa: BLE001 - kept, and raised again by `run`
             self._fail(error)
+        return True
 
     def _look_for_gap(self, event: Event) -> None:
         if self._gaps is not None and (missing := self._gaps.missing(event)):

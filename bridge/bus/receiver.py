@@ -18,7 +18,6 @@ message either.
 
 import asyncio
 import itertools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -34,13 +33,14 @@ from bridge.bus.rejection import Reason
 from bridge.core.ports import Clock
 from bridge.core.wakeups import Wakeups
 
-# A batch ends after so many messages, or so many seconds; then other callbacks have their turn.
+# A batch ends after so many messages of which something came, or so many seconds; then other callbacks have their turn.
 _BATCH: Final = 256
 _BATCH_TIME: Final = 0.002
-# What is left then may have had to wait for long while others had their turn: a source that floods the bus, with events
-# that come back to us. From so many seconds on, the next batch lasts half as long as that.
-_LONG: Final = 0.01
+# What is left then may have to wait for long while others have their turn, such as a source that floods the bus, with
+# events that come back to us and would pile up. Then the next batch may last half as long as that, unless something
+# came of more messages than this.
 _BATCH_SHARE: Final = 0.5
+_FEW: Final = 64
 _CHECK_EVERY: Final = 16
 # While there is a backlog: for how many seconds messages are handled at a time, and for how many they are moved from
 # the pipe into the backlog before that. One message may take much longer to handle. So moving may last `_TAKE_SHARE`
@@ -71,7 +71,7 @@ class Receiver:
         *,
         subscriptions: Sequence[str | bytes],
         max_message: int,
-        on_message: Callable[[bytes, bytes], None],
+        on_message: Callable[[bytes, bytes], bool],
         on_bad: Callable[[Reason, str], None],
         on_large: Callable[[int], None] | None = None,
         curve: CurveClient | None = None,
@@ -84,7 +84,7 @@ class Receiver:
             endpoint: Where to connect.
             subscriptions: Prefixes of event types.
             max_message: Bytes of the second frame, at most. A larger one is reported to `on_bad` without being copied.
-            on_message: Called with the two frames of each message.
+            on_message: Called with the two frames of each message; returns whether anything came of it.
             on_bad: Called with reason and detail of a message that is dropped: it does not have two frames, is too
                 large, or there is no room for it in the backlog.
             on_large: Called with the bytes of each second frame beyond `LARGE`.
@@ -178,13 +178,9 @@ class Receiver:
 
     def _read_on(self) -> None:
         self._scheduled = False
-        waited = time.monotonic() - self._left_at
-        if waited > _LONG:
-            self._read(sys.maxsize, _BATCH_SHARE * waited)
-        else:
-            self._read()
+        self._read(_BATCH_SHARE * (time.monotonic() - self._left_at))
 
-    def _read(self, most: int = _BATCH, seconds: float = _BATCH_TIME) -> None:
+    def _read(self, longest: float = 0.0) -> None:
         """Handle messages until none is left, the batch is full, or a heavy one comes.
 
         Frames are read as objects and not as bytes, because an object tells at no cost whether another frame follows.
@@ -196,10 +192,10 @@ class Receiver:
             self._catch_up(socket)
             return
         recv, light, on_message = socket.recv, self._light, self._on_message
-        until = time.monotonic() + seconds
-        count = 0
+        began = time.monotonic()
+        count = handled = 0
         try:
-            for count in range(1, most + 1):
+            for count in itertools.count(1):
                 first = recv(_NOBLOCK, False)
                 if self._skipping or not first.more:
                     self._stray(first)
@@ -209,15 +205,20 @@ class Receiver:
                         self._take(first, second)
                         self._catch_up(socket)
                         return
-                    on_message(first.bytes, second.bytes)
+                    if on_message(first.bytes, second.bytes):
+                        handled += 1
                 if self._socket is not socket:
                     return
                 if count <= _ASK:
                     if not zmq.zmq_poll(self._polled, 0):
                         self._wakeups.has_read(count)
                         return
-                elif count % _CHECK_EVERY == 0 and time.monotonic() > until:
+                elif handled == _BATCH:
                     break
+                elif count % _CHECK_EVERY == 0:
+                    lasts = time.monotonic() - began
+                    if lasts > _BATCH_TIME and (handled > _FEW or lasts > longest):
+                        break
         except zmq.Again:
             self._wakeups.has_read(count - 1)
             return

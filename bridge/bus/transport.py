@@ -99,7 +99,7 @@ class TransportEvents(msgspec.Struct, frozen=True):
     """What a transport tells its client, on the event loop.
 
     Attributes:
-        on_message: Called with the two frames of each message.
+        on_message: Called with the two frames of each message; returns whether anything came of it.
         on_bad: Called with what was dropped, and with connections that were closed.
         on_subscription: Called with a prefix and True for each subscription that any client makes, repeated ones too;
             and with False where the last client that had it has ended it.
@@ -108,7 +108,7 @@ class TransportEvents(msgspec.Struct, frozen=True):
         on_crash: Called with a bug of the broker.
     """
 
-    on_message: Callable[[bytes, bytes], None]
+    on_message: Callable[[bytes, bytes], bool]
     on_bad: BadMessage
     on_subscription: Callable[[bytes, bool], None]
     on_lost: Callable[[], None]
