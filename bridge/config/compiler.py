@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -46,8 +45,7 @@ def placeholder(name: str) -> str:
     return f"placeholder-{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """The names that expressions may use.
 
     Attributes:
@@ -63,12 +61,12 @@ class Names:
     """
 
     environ: Mapping[str, str]
-    variables: Mapping[str, Literal] = field(default_factory=dict)
+    variables: Mapping[str, Literal] = msgspec.field(default_factory=dict)
     unresolved: AbstractSet[str] = frozenset()
-    variable_secrets: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
-    secrets: set[str] = field(default_factory=set, compare=False)
+    variable_secrets: Mapping[str, AbstractSet[str]] = msgspec.field(default_factory=dict)
+    secrets: set[str] = msgspec.field(default_factory=set)
     with_placeholders: bool = False
-    placeholders: set[str] = field(default_factory=set, compare=False)
+    placeholders: set[str] = msgspec.field(default_factory=set)
     complete: bool = True
 
     def uses_placeholder(self, term: Term) -> bool:

@@ -1,7 +1,6 @@
 """Recognise the files of a Nemo application, which are no configuration of the bridge."""
 
 import re
-import tomllib
 from typing import Final
 
 #: Files that a folder with a Nemo application has.
@@ -20,7 +19,9 @@ _ELEMENT: Final = re.compile(r"<([A-Za-z][\w-]*)(?=[\s/>])")
 _MOST: Final = 8192
 #: The keys of a project's manifest, and the heads of its tables.
 _MANIFEST: Final = frozenset({"name", "entry", "build", "package", "dependencies"})
-_TABLE: Final = re.compile(r"^\s*\[(build|package|dependencies)\]\s*(?:#.*)?$", re.MULTILINE)
+#: What a manifest begins with: comments, and one of these keys or a table of that name; in quotes it may be escaped.
+_FIRST_KEY: Final = re.compile(rf"(?:[ \t\r\n]|#[^\n]*)*+(?:\[{{1,2}}[ \t]*)?(?:[\"']|{'|'.join(sorted(_MANIFEST))})")
+_TABLE: Final = r"^\s*\[(build|package|dependencies)\]\s*(?:#.*)?$"
 
 
 def recognise(name: str, text: str) -> tuple[int, str] | None:
@@ -42,13 +43,17 @@ def recognise(name: str, text: str) -> tuple[int, str] | None:
         return (line, f"it begins with `<{element[1]}>`") if element[1] in _ELEMENTS else None
     if len(text) > _MOST:
         return None
+    if _FIRST_KEY.match(text) is None:
+        return None
+    import tomllib  # noqa: PLC0415 - most files begin with the name of a block
+
     try:
         manifest = tomllib.loads(text)
     except (ValueError, RecursionError):
         return None
     if not manifest or not manifest.keys() <= _MANIFEST:
         return None
-    table = _TABLE.search(text)
+    table = re.search(_TABLE, text, re.MULTILINE)
     if table is not None and isinstance(manifest.get(table[1]), dict):
         return text.count("\n", 0, table.start(1)) + 1, f"it has the table `[{table[1]}]`"
     return (1, "it is a project's manifest") if name.lower() == "nemo.toml" else None

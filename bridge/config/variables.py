@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -57,12 +56,12 @@ def read_variables(blocks: Iterable[Block], reader: BlockReader, given: Mapping[
     secrets: dict[str, frozenset[str]] = {}
     unresolved = set(declared)
     # The variables that are read see those that were read before: all these are filled on the way.
-    names = replace(reader.names, variables=found, unresolved=unresolved, variable_secrets=secrets)
+    names = msgspec.structs.replace(reader.names, variables=found, unresolved=unresolved, variable_secrets=secrets)
     order, circles = _in_order({name: _used(block, declared) for name, block in declared.items()})
     for circle in circles:
         _report_circle(circle, declared[circle[0]], reader.diagnostics)
     for name in order:
-        own = replace(names, secrets=set())
+        own = msgspec.structs.replace(names, secrets=set())
         value = _Variable(declared[name], BlockReader(own, reader.diagnostics), given).value()
         if value is not None:
             found[name] = value

@@ -6,7 +6,6 @@ nothing about the others or about the session (bus contract, "One failure is one
 
 import asyncio
 import contextlib
-import dataclasses
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -686,7 +685,7 @@ class Subscriptions:
         holds = [spec.hold for spec in specs if spec.hold is not None]
         if holds:
             remote.delivery.held = True
-            hold = dataclasses.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
+            hold = msgspec.structs.replace(holds[0], on_dead=remote.delivery.forgetting(self._on_dead))
         remote.delivery.confirmed = hold is None and (queue or self._acknowledged(specs[0].qos))
         options = SubscriptionOptions(
             qos=specs[0].qos,

@@ -3,7 +3,6 @@
 `bridge/config/explanations.py` explains each code at length; `nemo-bridge explain` prints that.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, Literal, NamedTuple
 
@@ -122,8 +121,7 @@ class Related(msgspec.Struct, frozen=True, order=True):
     label: str
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Diagnostic:
+class Diagnostic(msgspec.Struct, frozen=True, order=True):
     """One fault of a configuration, or a warning. As a string it is one line for a person.
 
     Attributes:
@@ -147,7 +145,7 @@ class Diagnostic:
     def __post_init__(self) -> None:
         # A quotation from the file may be the whole of it, and hold control characters, which a terminal would execute.
         for name in ("block", "message", "hint"):
-            object.__setattr__(self, name, printable(_shortened(getattr(self, name))))
+            msgspec.structs.force_setattr(self, name, printable(_shortened(getattr(self, name))))
 
     def __str__(self) -> str:
         is_question = self.hint.startswith("did you mean")

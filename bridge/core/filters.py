@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
+import msgspec
+
 from bridge.core.event_type import check_event_type
 
 #: Segments of an event type at most: it has at most 255 bytes.
@@ -35,8 +37,7 @@ class Filter:
         return Not(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Exact(Filter):
+class Exact(Filter, msgspec.Struct, frozen=True):
     """Select one event type."""
 
     event_type: str
@@ -49,8 +50,7 @@ class Exact(Filter):
         return event_type == self.event_type
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix(Filter):
+class Prefix(Filter, msgspec.Struct, frozen=True):
     """Select every type that begins with the prefix; the empty prefix selects all."""
 
     prefix: str
@@ -60,8 +60,7 @@ class Prefix(Filter):
         return event_type.startswith(self.prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class Source(Filter):
+class Source(Filter, msgspec.Struct, frozen=True):
     """Select every event of one source."""
 
     source: str
@@ -113,8 +112,7 @@ class Trigger(Filter):
         return self._glob.matches(event_type, source)
 
 
-@dataclass(frozen=True, slots=True)
-class AllOf(Filter):
+class AllOf(Filter, msgspec.Struct, frozen=True):
     """Select what all of the filters select; without filters, everything."""
 
     filters: tuple[Filter, ...]
@@ -124,8 +122,7 @@ class AllOf(Filter):
         return all(one.matches(event_type, source) for one in self.filters)
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf(Filter):
+class AnyOf(Filter, msgspec.Struct, frozen=True):
     """Select what at least one of the filters selects; without filters, nothing."""
 
     filters: tuple[Filter, ...]
@@ -135,8 +132,7 @@ class AnyOf(Filter):
         return any(one.matches(event_type, source) for one in self.filters)
 
 
-@dataclass(frozen=True, slots=True)
-class Not(Filter):
+class Not(Filter, msgspec.Struct, frozen=True):
     """Select what the other filter does not select."""
 
     other: Filter

@@ -6,10 +6,10 @@ the bridge's `outbox`, and the address of the console. Times are in seconds.
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
 from pydantic import AfterValidator, Field
 
 from bridge.core.endpoint import Strict, is_loopback
@@ -209,8 +209,11 @@ class OutboxSettings(Strict):
 DEFAULT_PREFETCH: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+def _nobody(_message: Inbound, _why: str) -> None:
+    """Tell nobody."""
+
+
+class Hold(msgspec.Struct, frozen=True):
     """How messages wait for the application's `ack` (`ack = "consumer"`); for adapters whose spec says `acknowledges`.
 
     Attributes:
@@ -224,4 +227,4 @@ class Hold:
     limit: int = DEFAULT_PREFETCH
     visibility: float = 30.0
     max_deliveries: int | None = None
-    on_dead: Callable[[Inbound, str], None] = field(default=lambda _message, _why: None, compare=False)
+    on_dead: Callable[[Inbound, str], None] = _nobody

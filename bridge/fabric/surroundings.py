@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bridge.connection import Connection
 from bridge.core.model import ConnectionStatus
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from bridge.fabric.offers import Execute
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, dict=True):
     """What fabrics use of the bridge.
 
     Attributes:
