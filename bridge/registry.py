@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from bridge.core.fabric import USED
@@ -12,10 +12,18 @@ from bridge.core.ports import AdapterSpec
 GROUP: Final = "nemo_bridge.adapters"
 #: The adapter of integrations that other nodes of a fabric offer. It is none that a person can choose.
 _USED: Final = EntryPoint(name=USED, value="bridge.adapters.fabric:SPEC", group=GROUP)
+#: The adapters that come with the bridge, which are entry points as well.
+_OWN: Final = {
+    name: EntryPoint(name=name, value=f"bridge.adapters.{name.replace('-', '')}:SPEC", group=GROUP)
+    for name in ("file", "http", "json-rpc", "mqtt", "nats", "redis", "static", "timer", "websocket")
+}
 
 
 class AdapterRegistry(Mapping[str, AdapterSpec]):
     """Map each `type` of integrations to its adapter, in order of the names.
+
+    To find what other packages bring, a file of each installed package is read; that is done only for a type that does
+    not come with the bridge, and for a list.
 
     An adapter is imported when it is first looked up, so that client libraries that nobody uses cost nothing. The
     adapter of integrations that other nodes of a fabric offer can be looked up, and is not listed: no `integration`
@@ -27,17 +35,8 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
         self._bundled = bundled
 
     @cached_property
-    def _own(self) -> dict[str, EntryPoint]:
-        """What the bridge itself brings; most configurations need no more. It is one file."""
-        try:
-            found = distribution("nemo-bridge").entry_points
-        except PackageNotFoundError:
-            return {}
-        return {entry.name: entry for entry in found.select(group=GROUP) if entry.name != USED}
-
-    @cached_property
     def _entries(self) -> dict[str, EntryPoint]:
-        """What all installed distributions bring, which is a file for each of them."""
+        """What all installed packages bring."""
         return {
             entry.name: entry
             for entry in entry_points(group=GROUP)
@@ -52,7 +51,7 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is such a type; it is not imported for that."""
-        return name in self._own or name in self._entries
+        return name in _OWN or name in self._entries
 
     def __getitem__(self, name: str) -> AdapterSpec:
         """Import an adapter and return its specification.
@@ -62,7 +61,7 @@ class AdapterRegistry(Mapping[str, AdapterSpec]):
             ImportError: It cannot be imported: a library that it needs is not installed, its code fails, or its entry
                 point names something else than an `AdapterSpec`.
         """
-        entry = _USED if name == USED else self._own.get(name) or self._entries[name]
+        entry = _USED if name == USED else _OWN.get(name) or self._entries[name]
         try:
             spec = entry.load()
         except Exception as error:  # a third party's code: whatever it raises, the other adapters must work

@@ -1,6 +1,6 @@
 """Show how installed adapters are found by their entry points."""
 
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, distribution
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,19 @@ def test_only_what_comes_with_the_bridge(monkeypatch: pytest.MonkeyPatch):
     assert (list(AdapterRegistry(bundled=True)), len(AdapterRegistry(bundled=True))) == (["json-rpc"], 1)
     assert "carrier-pigeon" not in AdapterRegistry(bundled=True)
     assert AdapterRegistry(bundled=True)["json-rpc"].protocol == "json-rpc"
+
+
+def test_what_comes_with_the_bridge_is_known(monkeypatch: pytest.MonkeyPatch):
+    """Its types are those of its entry points, and to load one no entry points are read; nobody else replaces one."""
+    own = {one.name: one for one in distribution("nemo-bridge").entry_points.select(group=GROUP)}
+    assert own == registry._OWN
+
+    def read(group: str) -> EntryPoints:
+        raise AssertionError(f"{group} was read")
+
+    monkeypatch.setattr(registry, "entry_points", read)
+    adapters = AdapterRegistry()
+    assert ("timer" in adapters, adapters["timer"].protocol) == (True, "timer")
 
 
 def test_the_adapter_that_is_not_listed(monkeypatch: pytest.MonkeyPatch):
