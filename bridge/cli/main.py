@@ -502,6 +502,8 @@ def main() -> None:
     """
     terminal.prepare()
     completion.prepare()
+    if "--help" in sys.argv or not sys.argv[1:]:
+        terminal.prepare_help()
     called = only(app, sys.argv[1:])
     unwrap_help(called)
     try:

@@ -5,6 +5,8 @@ where these are installed. The bridge uses neither. They would cost a fifth of i
 
 redis-py and nats-py import all of themselves with whichever module of theirs is imported first: clients, pools, every
 command. The bridge uses their errors and a few functions. All of redis-py would cost 8 MB.
+
+typer's help imports rich's Markdown and tracebacks, and with them a parser and highlighters, and uses neither here.
 """
 
 import contextlib
@@ -30,6 +32,29 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextlib.contextmanager
+def without_classes(*names: str) -> Iterator[None]:
+    """Let imports in the body get an empty class for each of these, and leave their modules out.
+
+    It is for a library that imports a class, and uses it only for what the bridge does not do.
+
+    Args:
+        names: Classes, as in `package.module.Class`. One whose module has been imported before is the real one.
+    """
+    hidden: list[str] = []
+    for name in names:
+        module, _, kind = name.rpartition(".")
+        if module not in sys.modules:
+            hidden.append(module)
+            sys.modules[module] = ModuleType(module)
+            setattr(sys.modules[module], kind, type(kind, (), {}))
+    try:
+        yield
+    finally:
+        for module in hidden:
+            del sys.modules[module]
 
 
 def later(name: str) -> Any:

@@ -51,7 +51,7 @@ UNUSED = frozenset(
 def test_help_needs_no_event_loop_and_no_models(tmp_path: Path) -> None:
     """`--help` imports what writes on a terminal, and nothing of what a bridge does."""
     found = imported(tmp_path, "--help")
-    needless = UNUSED - {"rich", "pygments", "markdown_it"}
+    needless = UNUSED - {"rich"}
     assert not found & (needless | {"asyncio", "ssl", "pydantic", "zmq", "msgpack", "httpx", "structlog", "websockets"})
     assert {name for name in found if name.startswith("bridge.")} <= {
         *("bridge.__main__", "bridge.cli", "bridge.cli.main", "bridge.cli.completion", "bridge.cli.exit_codes"),
@@ -63,7 +63,7 @@ def test_help_needs_no_event_loop_and_no_models(tmp_path: Path) -> None:
             "bridge.cli.keys",
         ),
         *("bridge.core", "bridge.core.bytes_object", "bridge.core.diagnostic", "bridge.core.errors"),
-        "bridge.core.printable",
+        *("bridge.core.lean", "bridge.core.printable"),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.core.lean import by_module, later, without
+from bridge.core.lean import by_module, later, without, without_classes
 
 
 def test_a_module_that_is_not_imported_yet_cannot_be() -> None:
@@ -44,6 +44,19 @@ def test_what_an_idle_bridge_does_not_need_is_not_imported(module: str, unwanted
     script = f"import {module}, sys\nsys.exit(repr(sorted(set(sys.modules) & {set(unwanted)})))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr.strip() == "[]"
+
+
+def test_a_class_that_is_left_out() -> None:
+    """In the body there is an empty one; after it the module is as ever."""
+    sys.modules.pop("colorsys", None)
+    with without_classes("colorsys.Left", "json.JSONDecoder"):
+        from colorsys import Left
+        from json import JSONDecoder  # imported before
+    assert (Left.__name__, [name for name in vars(Left) if not name.startswith("__")]) == ("Left", [])
+    assert JSONDecoder().decode("1") == 1
+    import colorsys
+
+    assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)
 
 
 def test_a_module_is_imported_when_something_of_it_is_used() -> None:
