@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the orderly end of a subscription waits until what was delivered is on the bus.
 _ON_BUS: Final = 0.5
+#: Seconds that an orderly end waits for the acknowledgements of what is on the bus, and for the remote to take them.
+_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 
 
 class Clock(Protocol):
@@ -596,6 +598,21 @@ class AdapterSetup:
         with contextlib.suppress(TimeoutError):
             async with self.clock.timeout(_ON_BUS):
                 await done
+
+    async def acknowledge_last(
+        self, *, unconfirmed: Callable[[], bool], taken: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Acknowledge what is on the bus, at an orderly end; it takes less than half a second.
+
+        Args:
+            unconfirmed: Returns whether messages wait for their acknowledgement since they are on the bus only just.
+            taken: Waits until the remote has taken all acknowledgements.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with self.clock.timeout(_LAST_ACKNOWLEDGEMENTS):
+                if unconfirmed():
+                    await self.on_bus()
+                await taken()
 
 
 def refuse_group(protocol: str, group: str | None) -> None:

@@ -7,7 +7,6 @@ after a reconnection. A bearer token is sent as the password, with the user name
 """
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
@@ -72,8 +71,6 @@ _CHECK: Final = "nemo-bridge/check"
 _REPLIES: Final = "nemo-bridge/replies/"
 #: Seconds within which two connections that end without a word may have the same reason.
 _SOON: Final = 60.0
-#: Seconds that the end of a session waits for the acknowledgements of what is on the bus.
-_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 #: Bytes of a will's message (MQTT 5, 3.1.3.4; 3.1.1, 3.1.3.3).
 _MOST_WILL: Final = 65_535
 
@@ -212,11 +209,9 @@ class MqttAdapter(AdapterBase):
                 is_orderly = connection.error is None and not self._is_doubtful(connection)
                 try:
                     if is_orderly:  # the broker reads it all; whoever closes the session limits the time
-                        with contextlib.suppress(TimeoutError):
-                            async with self._setup.clock.timeout(_LAST_ACKNOWLEDGEMENTS):
-                                if self._inbox.is_unconfirmed:
-                                    await self._setup.on_bus()
-                                await connection.acknowledged()
+                        await self._setup.acknowledge_last(
+                            unconfirmed=lambda: self._inbox.is_unconfirmed, taken=connection.acknowledged
+                        )
                         await connection.drain()
                 finally:
                     connection.close(orderly=is_orderly and connection.error is None)

@@ -55,8 +55,6 @@ _BATCH: Final = 100
 _MOST_ARRIVALS: Final = 1024
 #: Messages that are on the bus and not acknowledged, at most. JetStream itself lets 1,000 be so unless told otherwise.
 _MOST_UNCONFIRMED: Final = 5_000
-#: Seconds that the end of a session waits for the acknowledgements of what is on the bus.
-_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 #: Ids of messages that were given out; JetStream itself lets 1,000 a consumer be unsettled unless told otherwise.
 _MOST_UNACKNOWLEDGED: Final = 65_536
 
@@ -485,31 +483,25 @@ class Queues:
         listens to any more.
         """
         await self._stop(consumption)
-        if consumption.delivered.count:
-            await self._setup.on_bus()
-        await self._connection.flushed()
 
     async def close(self) -> None:
         """End each `consume` of a session that is about to end, as `stop` does, within less than half a second."""
-        running = tuple(self._running)
-        if not running or not self._connection.is_live:
-            return
-        with contextlib.suppress(TimeoutError, BridgeError):
-            async with self._clock.timeout(_LAST_ACKNOWLEDGEMENTS):
-                for consumption in running:
-                    await self._stop(consumption)
-                if any(consumption.delivered.count for consumption in running):
-                    await self._setup.on_bus()
-                await self._connection.flushed()
+        if self._running and self._connection.is_live:
+            with contextlib.suppress(BridgeError):
+                await self._stop(*self._running)
 
-    async def _stop(self, consumption: Consumption) -> None:
-        """Deliver no more of a `consume`."""
-        if consumption in self._running:
-            self._running.remove(consumption)
-            self._connection.unsubscribe(consumption.subscription)
-            for task in consumption.tasks:
-                task.cancel()
-        await asyncio.gather(*consumption.tasks, return_exceptions=True)
+    async def _stop(self, *consumptions: Consumption) -> None:
+        """Deliver no more of these, and acknowledge what is on the bus of them."""
+        for consumption in consumptions:
+            if consumption in self._running:
+                self._running.remove(consumption)
+                self._connection.unsubscribe(consumption.subscription)
+                for task in consumption.tasks:
+                    task.cancel()
+        await asyncio.gather(*(task for one in consumptions for task in one.tasks), return_exceptions=True)
+        await self._setup.acknowledge_last(
+            unconfirmed=lambda: any(one.delivered.count for one in consumptions), taken=self._connection.flushed
+        )
 
     def _end(self, consumption: Consumption, error: BridgeError) -> None:
         """End a `consume` that cannot go on. A lost connection ends them all, and was told already."""

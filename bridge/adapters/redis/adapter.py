@@ -10,7 +10,6 @@ newer.
 """
 
 import asyncio
-import contextlib
 import math
 import operator
 import socket
@@ -67,8 +66,6 @@ _OUTDATED_SPACING: Final = 10.0
 _LEAST_IDLE: Final = 1.0
 #: Seconds that opening the connection for commands again may take.
 _REOPEN_TIMEOUT: Final = 5.0
-#: Seconds that the end of a stream's reading waits for the acknowledgements of what is on the bus.
-_LAST_ACKNOWLEDGEMENTS: Final = 0.4
 #: Seconds without an answer after which a connection beside the one for commands has ended.
 _LONGEST_SILENCE: Final = BLOCK + 4.0
 #: Codes of errors by which reading a stream ends, and that do not come again when it is read anew: the stream was
@@ -397,12 +394,9 @@ class RedisAdapter(AdapterBase):
         if stream.task is not None:
             stream.task.cancel()
             await asyncio.wait([stream.task])
-        if stream.reader is not None:
-            with contextlib.suppress(TimeoutError):
-                async with self._setup.clock.timeout(_LAST_ACKNOWLEDGEMENTS):
-                    if stream.reader.is_unconfirmed:
-                        await self._setup.on_bus()
-                    await stream.reader.acknowledged()
+        reader = stream.reader
+        if reader is not None:
+            await self._setup.acknowledge_last(unconfirmed=lambda: reader.is_unconfirmed, taken=reader.acknowledged)
         if stream.connection is not None:
             await self._close(stream.connection)
 
