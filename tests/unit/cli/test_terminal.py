@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.main import get_command
 
-from bridge.cli.options import seconds, unwrap_help
+from bridge.cli.main import app
+from bridge.cli.options import only, seconds, unwrap_help
 from bridge.cli.terminal import complain, json_text, say
 from bridge.core.errors import InvalidError
 
@@ -121,3 +123,15 @@ def test_both_keys_of_a_call_can_be_given() -> None:
     assert done.stdout.count("--idempotency-key") == 1
     assert done.stdout.count("--key-file") == 1
     assert "--key " not in done.stdout
+
+
+def test_only_the_command_that_is_called_is_built() -> None:
+    """The first argument names it, a command or a group of them; without one there are all, and the app stays whole."""
+    whole = set(get_command(app).commands)
+    assert set(get_command(only(app, ["run", "keys"])).commands) == {"run"}
+    assert set(get_command(only(app, ["keys", "show"])).commands) == {"keys"}
+    assert set(get_command(only(app, ["dead-letters"])).commands) == {"dead-letters"}
+    assert set(get_command(only(app, ["test", "run"])).commands) == {"test"}, "its function has another name"
+    for arguments in ([], ["--help"], ["--version", "run"], ["nonsense"], ["run_tests"]):
+        assert only(app, arguments) is app
+    assert set(get_command(app).commands) == whole
