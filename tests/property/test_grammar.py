@@ -124,7 +124,7 @@ def edited(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=500, derandomize=True, database=None)
+@settings(max_examples=150, derandomize=True, database=None)
 @given(edited())
 def test_the_parsers_agree(text: str) -> None:
     """Both make the same tree of a text, or refuse it at the same place."""

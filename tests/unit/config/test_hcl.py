@@ -258,9 +258,9 @@ def test_a_configuration_is_parsed_up_to_a_limit(diagnostics, kind):
 
 def test_all_files_share_the_limit(tmp_path, adapters):
     """Many files are limited like one; those after the limit are not read, and that is said once."""
-    for number in range(6):
-        (tmp_path / f"{number}.hcl").write_text("a {}\n" * 10_000)
-    assert _diagnostics([tmp_path], adapters) == (f"{tmp_path}/2.hcl:4414: {TOO_LARGE}",)
+    for number in range(12):
+        (tmp_path / f"{number}.hcl").write_text("#" * 400_000 + "\n" + "a {}\n" * 950)
+    assert _diagnostics([tmp_path], adapters) == (f"{tmp_path}/7.hcl:637: {TOO_LARGE}",)
 
 
 def test_long_texts_count_as_well(tmp_path, adapters):
