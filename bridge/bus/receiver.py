@@ -107,6 +107,7 @@ class Receiver:
         self._scheduled = False
         self._left_at = 0.0
         self._wakeups = Wakeups(ignore=self._ignore, read=self._read, watch=self._watch)
+        self.hurry = self._wakeups.hurry  # asked for each command; see `transport.MessageReceiver.hurry`
         self._loop = asyncio.get_running_loop()
         self.connection = None if endpoint.startswith("inproc:") else BrokerConnection(context, clock, self._rebuild)
 
@@ -164,10 +165,6 @@ class Receiver:
     def _rebuild(self) -> None:
         self._shut()
         self.open()
-
-    def hurry(self) -> None:
-        """See `transport.MessageReceiver.hurry`."""
-        self._wakeups.hurry()
 
     def _read_soon(self) -> None:
         """Schedule the next read for after the other callbacks, once: the descriptor may be readable in each turn."""

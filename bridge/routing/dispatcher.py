@@ -169,7 +169,8 @@ class Dispatcher:
         try:
             if addressee.problem is not None:
                 raise addressee.problem
-            event.check()
+            if event.fault is not None:
+                event.check()
             if addressee.integration is None:
                 self._bridge_command(event, addressee.operation, caller)
             else:
@@ -186,7 +187,9 @@ class Dispatcher:
         return self._connections.get(name) is None and self._peers.have(name)
 
     def _integration_command(self, event: Event, name: str, operation: str, caller: "_Asker") -> None:
-        connection = self._connection(name)
+        connection = self._connections.get(name)
+        if connection is None or self.stopping:
+            connection = self._connection(name)
         if operation in CONTROLS:
             check_empty(event, operation)
             self._control(operation_of(event, operation, name, _NOTHING), connection, caller)
@@ -295,7 +298,8 @@ class Dispatcher:
         route, scope = plan.route, {"event": event}
         caller: _Caller | None = None
         try:
-            event.check()
+            if event.fault is not None:
+                event.check()
             if route.where is not None and not plan.applies(scope):
                 return
             if plan.needs_outcome:
@@ -307,7 +311,9 @@ class Dispatcher:
                 caller = self._begin(event, route.integration, route.operation, plan)
                 if caller is None:
                     return
-            connection = self._connection(route.integration)
+            connection = self._connections.get(route.integration)
+            if connection is None or self.stopping:
+                connection = self._connection(route.integration)
             done: Done = self._report_failure if caller is None else caller.done
             deadline = None if event.headers is None else self._deadline(event)
             connection.submit(plan.operation(event, scope, deadline), done)
@@ -359,7 +365,8 @@ class Dispatcher:
     ) -> None:
         """Answer all who asked for an operation, and remember the answer where it has an idempotency key."""
         if plan is None and key is None:
-            self._responder.finish(operation, outcome, _ids(event))
+            asker = event.correlation_id
+            self._responder.finish(operation, outcome, () if asker is None else (asker,))
             return
         receipt = plan is not None and plan.route.receipts and _is_final(outcome)
         answer = None

@@ -13,7 +13,7 @@ from bench_lib.rows import Plan, Row, Sample
 from bench_lib.wires import Entries
 
 #: Asked of `at_least_once`: times the same way with `at_most_once`.
-_ASKED: Final = 0.5
+_ASKED: Final = 0.7
 #: Of a measurement's seconds: until commits and pipelines have the size that they keep under this load.
 _WARM: Final = 0.5
 _BRIDGE: Final = """
