@@ -72,8 +72,10 @@ async def test_a_day_forward_and_two_back(stands: list[Stand], tmp_path: Path) -
             await flows.recover()
         await flows.account(declared={"ok"})
         passed = time.monotonic() - began
-        said = {event["payload"]["status"] for event in bus.seen(prefix="health.", since=since)}
-        assert said <= {"connected", "ready"}
+        healths = [event["payload"] for event in bus.seen(prefix="health.", since=since)]
+        # Checks that are slow on a busy machine are all that may be told, and none of them took hours.
+        assert {health["status"] for health in healths} <= {"connected", "ready", "degraded"}
+        assert all((health.get("latency_ms") or 0) < 60_000 and not health.get("error") for health in healths)
         assert 5 <= len(bus.seen("seen.fast", since=since)) <= passed / 0.1 + 2
         # An hour strikes once at most for each time that the clock was set, never once for each hour it was set by.
         assert len(bus.seen("seen.hourly", since=since)) <= 2

@@ -15,7 +15,7 @@ from bridge.core.diagnostic import Code
 from bridge.core.errors import ConfigError
 
 #: Seconds for a file of some forty lines.
-LIMIT = 2
+LIMIT = 5
 BLOCK = re.compile(r"^[a-z]+(?: \"[^\"\n]+\")? \{\n(?:.*\n)*?\}\n", re.MULTILINE)
 TOKEN = re.compile(r"[\w-]+|[ \t]+|.", re.DOTALL)
 SIGNS = ["{", "}", "[", "]", "(", ")", '"', "'", "“", "=", "==", ",", ";", ":", ".", "${", "%{", "<<EOT\n", "/*", "#"]

@@ -411,13 +411,19 @@ def test_secrets_are_not_quoted(tmp_path, adapters):
 def test_very_many_errors_take_bounded_time(line, tmp_path, adapters):
     """Very many errors in a file are found, in time that does not grow faster than the file.
 
-    What compares each sign with each other one would need seconds for that many; it is a quarter of one.
+    What compares each sign with each other one would need seconds for that many; it is a quarter of one. A slow machine
+    needs more: there half of the file must take about half of the time.
     """
-    (tmp_path / "a.hcl").write_text(line * 1_667)  # an odd number, so that quotes are not pairs by chance
-    began = time.process_time()
-    with pytest.raises(ConfigError):
-        load([tmp_path], adapters=adapters, environ={})
-    assert time.process_time() - began < 1
+
+    def seconds(lines: int) -> float:
+        (tmp_path / "a.hcl").write_text(line * lines)  # an odd number, so that quotes are not pairs by chance
+        began = time.process_time()
+        with pytest.raises(ConfigError):
+            load([tmp_path], adapters=adapters, environ={})
+        return time.process_time() - began
+
+    whole = seconds(1_667)
+    assert whole < 1 or whole < 3 * seconds(833)
 
 
 @pytest.mark.parametrize("path", sorted(Path("examples").rglob("*.hcl")), ids=str)
