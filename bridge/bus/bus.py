@@ -602,8 +602,7 @@ class Bus:
             self._confirmations.came(frame, body)
         if body.startswith(self._own_prefix):
             self._loopback.came(body)
-            passes = self._own_types.get(frame)
-            if passes is False or (passes is None and not self._passes_own(frame)):
+            if not self._passes_own(frame):
                 return False
         try:
             event = self._codec.decode(frame, body)

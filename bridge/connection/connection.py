@@ -104,9 +104,6 @@ class Connection:
     """One integration with its guard, its session, its sums and its health.
 
     `run` owns all that it starts. Operations are given to `submit` and answered through a callback.
-
-    Attributes:
-        is_down: Whether the connection has ended, or cannot be made: a call that succeeds is news then.
     """
 
     def __init__(
@@ -158,7 +155,6 @@ class Connection:
             clock, self._report_drop, burst=_REPORTED, max_keys=100
         )
         self._base = ConnectionStatus.CONNECTING
-        self.is_down = False
         self._paused = False
         self._quiet = False
         self._stopped = False
@@ -438,13 +434,10 @@ class Connection:
         return session
 
     def learn(self, outcome: Outcome) -> None:
-        """Conclude from the outcome of a call how the connection is: dead, alive, or only a person can help.
-
-        A call without an error tells something only while the connection `is_down`.
-        """
+        """Conclude from the outcome of a call how the connection is: dead, alive, or only a person can help."""
         if outcome.error is not None:
             self._note(outcome.error)
-        else:
+        elif self._base in _NOT_CONNECTED:
             self._keeper.alive()
 
     def _note(self, error: BridgeError) -> None:
@@ -593,7 +586,6 @@ class Connection:
         if error is not None:
             self._redactor.error(error)
         self._base, self._error = status, error
-        self.is_down = status in _NOT_CONNECTED
         self.publish_health()
 
     @property
@@ -774,8 +766,7 @@ class AdapterCall(GuardedCall, kw_only=True):
             self.done(self.operation, outcome)
         else:
             self.done(self.operation, outcome)
-            if outcome.error is not None or self.connection.is_down:
-                self.connection.learn(outcome)
+            self.connection.learn(outcome)
 
 
 async def _raise(bug: BaseException) -> None:

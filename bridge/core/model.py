@@ -7,7 +7,7 @@ its shape is checked by decoding. `schemas/` is written from these structs, too:
 import enum
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -97,9 +97,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         headers: `traceparent`, `idempotency_key`, `deadline_ms`, `hop`, `seq`, and unknown ones, which are passed on.
     """
 
-    #: What `check` raises. No part of the event: where there is one, the decoder sets it.
-    fault: ClassVar[str | None] = None
-
     # The payload stays encoded until it is asked for: many events are only passed on, or are not for this bridge. It
     # has bytes as `bin` here, whatever the form in which they came.
 
@@ -122,8 +119,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         Raises:
             InvalidError: It has an object `$bytes` that is not valid (`bytes_object`); the message has the path to it.
         """
-        if self.fault is not None:
-            raise InvalidError(self.fault)
+        if "fault" in self.__dict__:
+            raise InvalidError(self.__dict__["fault"])
 
     @property
     def hop(self) -> int:

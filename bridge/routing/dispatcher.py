@@ -169,8 +169,7 @@ class Dispatcher:
         try:
             if addressee.problem is not None:
                 raise addressee.problem
-            if event.fault is not None:
-                event.check()
+            event.check()
             if addressee.integration is None:
                 self._bridge_command(event, addressee.operation, caller)
             else:
@@ -187,17 +186,14 @@ class Dispatcher:
         return self._connections.get(name) is None and self._peers.have(name)
 
     def _integration_command(self, event: Event, name: str, operation: str, caller: "_Asker") -> None:
-        connection = self._connections.get(name)
-        if connection is None or self.stopping:
-            connection = self._connection(name)
+        connection = self._connection(name)
         if operation in CONTROLS:
             check_empty(event, operation)
             self._control(operation_of(event, operation, name, _NOTHING), connection, caller)
         else:
             command = parse_command(operation, event)
             timeout_ms = command.timeout_ms if type(command) is Request else None
-            limited = timeout_ms is not None or event.headers is not None
-            deadline = self._deadline(event, timeout_ms) if limited else None
+            deadline = self._deadline(event, timeout_ms)
             connection.submit(operation_of(event, operation, name, command, deadline=deadline), caller.done)
 
     def _control(self, operation: Operation, connection: Connection, caller: "_Asker") -> None:
@@ -298,8 +294,7 @@ class Dispatcher:
         route, scope = plan.route, {"event": event}
         caller: _Caller | None = None
         try:
-            if event.fault is not None:
-                event.check()
+            event.check()
             if route.where is not None and not plan.applies(scope):
                 return
             if plan.needs_outcome:
@@ -311,9 +306,7 @@ class Dispatcher:
                 caller = self._begin(event, route.integration, route.operation, plan)
                 if caller is None:
                     return
-            connection = self._connections.get(route.integration)
-            if connection is None or self.stopping:
-                connection = self._connection(route.integration)
+            connection = self._connection(route.integration)
             done: Done = self._report_failure if caller is None else caller.done
             deadline = None if event.headers is None else self._deadline(event)
             connection.submit(plan.operation(event, scope, deadline), done)
@@ -326,8 +319,7 @@ class Dispatcher:
         if self.stopping:
             raise StoppingError("the bridge is stopping")
         emit = plan.emitted_type(scope) if plan.emits else None
-        deadline = None if event.headers is None else self._deadline(event)
-        operation = plan.operation(event, scope, deadline)
+        operation = plan.operation(event, scope, self._deadline(event))
         self._outbox.accept(event, operation, emit=emit, receipts=plan.route.receipts)
 
     def _report_failure(self, operation: Operation, outcome: Outcome) -> None:
@@ -346,6 +338,8 @@ class Dispatcher:
         return connection
 
     def _deadline(self, event: Event, timeout_ms: int | None = None) -> float | None:
+        if timeout_ms is None and event.headers is None:
+            return None
         return deadline_of(event, timeout_ms, now=self._clock.monotonic(), wall_ms=self._clock.wall_ms())
 
     def _begin(self, event: Event, integration: str, name: str, plan: RoutePlan | None = None) -> "_Caller | None":
@@ -364,15 +358,15 @@ class Dispatcher:
         self, event: Event, plan: RoutePlan | None, key: Key | None, operation: Operation, outcome: Outcome
     ) -> None:
         """Answer all who asked for an operation, and remember the answer where it has an idempotency key."""
+        ids = [] if event.correlation_id is None else [event.correlation_id]
         if plan is None and key is None:
-            asker = event.correlation_id
-            self._responder.finish(operation, outcome, () if asker is None else (asker,))
+            self._responder.finish(operation, outcome, ids)
             return
         receipt = plan is not None and plan.route.receipts and _is_final(outcome)
         answer = None
         if key is not None or receipt:
             answer = self._responder.answer(operation, outcome, receipt=receipt)
-        askers: list[Asker] = [*_ids(event)]
+        askers: list[Asker] = [*ids]
         if key is not None and answer is not None:
             askers = self._memory.finish(key, answer, remember=outcome.attempts > 0 or receipt)
         emit = None if plan is None or not plan.emits else partial(plan.emitted_type, {"event": event})
@@ -459,11 +453,6 @@ class _Caller(msgspec.Struct, eq=False):
     def done(self, operation: Operation, outcome: Outcome) -> None:
         """See `_Asker.done`."""
         self.dispatcher.finish(self.event, self.plan, self.key, operation, outcome)
-
-
-def _ids(event: Event) -> list[str]:
-    """Return the correlation id of those who wait for an event's response."""
-    return [] if event.correlation_id is None else [event.correlation_id]
 
 
 def _is_final(outcome: Outcome) -> bool:

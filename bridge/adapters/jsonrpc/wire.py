@@ -9,7 +9,6 @@ from bridge.adapters._common import json
 from bridge.adapters._common.http.message import Response
 from bridge.adapters._common.http.status import credentials_error, status_error, wait_error
 from bridge.core.errors import BridgeError, InvalidError, ProtocolError, RejectedError
-from bridge.core.values import JSON, check_value
 
 CallId = int | str
 #: The largest number of calls in one array.
@@ -57,7 +56,7 @@ def encode_call(method: str, params: Any, call_id: CallId | None) -> bytes:
     if params is not msgspec.UNSET:
         if not isinstance(params, dict | list | tuple):
             raise InvalidError("params: JSON-RPC takes an object (by name) or an array (by position), or none")
-        check_value(params, "params", JSON, json.MAX_DEPTH)
+        json.check_value(params, "params")
     return json.encode_checked(RequestObject(method, params, msgspec.UNSET if call_id is None else call_id), "request")
 
 
@@ -84,8 +83,7 @@ def result_of(answer: ResponseObject, call_id: CallId) -> Any:
     if not failed and result is msgspec.UNSET:
         raise ProtocolError("the answer has neither a result nor an error")
     # A server that could not read the request cannot know its id (specification, section 5).
-    same = type(answer.id) is type(call_id) and answer.id == call_id  # nearly always
-    if not same and not (failed and answer.id is None) and id_of(answer) != call_id:
+    if not (failed and answer.id is None) and id_of(answer) != call_id:
         raise ProtocolError("the answer's id is not the request's")
     if failed:
         raise _rejection(error)

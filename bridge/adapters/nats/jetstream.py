@@ -476,22 +476,12 @@ class Queues:
         self._connection.post(consumption.consumer.next_subject, ask, reply=consumption.inbox)
         return room
 
-    async def stop(self, consumption: Consumption) -> None:
-        """End a `consume`: acknowledge what is on the bus; the rest comes again after the consumer's `ack_wait`.
+    async def stop(self, *consumptions: Consumption) -> None:
+        """End each `consume`: acknowledge what is on the bus; the rest comes again after the consumer's `ack_wait`.
 
         It is not given back at once: nats-server 2.9 mixes up what is given back while a pull waits that nobody
         listens to any more.
         """
-        await self._stop(consumption)
-
-    async def close(self) -> None:
-        """End each `consume` of a session that is about to end, as `stop` does, within less than half a second."""
-        if self._running and self._connection.is_live:
-            with contextlib.suppress(BridgeError):
-                await self._stop(*self._running)
-
-    async def _stop(self, *consumptions: Consumption) -> None:
-        """Deliver no more of these, and acknowledge what is on the bus of them."""
         for consumption in consumptions:
             if consumption in self._running:
                 self._running.remove(consumption)
@@ -502,6 +492,12 @@ class Queues:
         await self._setup.acknowledge_last(
             unconfirmed=lambda: any(one.delivered.count for one in consumptions), taken=self._connection.flushed
         )
+
+    async def close(self) -> None:
+        """Stop each `consume` of a session that is about to end."""
+        if self._running and self._connection.is_live:
+            with contextlib.suppress(BridgeError):
+                await self.stop(*self._running)
 
     def _end(self, consumption: Consumption, error: BridgeError) -> None:
         """End a `consume` that cannot go on. A lost connection ends them all, and was told already."""
